@@ -1,0 +1,2 @@
+//! The demo and side-by-side measurements.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The only place with `unsafe`.
+#![allow(unsafe_code)]
+
+pub(crate) mod thread;

@@ -1,0 +1,2 @@
+//! What this host allows, and what a connection costs it.
+#![forbid(unsafe_code)]

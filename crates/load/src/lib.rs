@@ -1,0 +1,2 @@
+//! Opens, holds and drives connections against any TCP echo or frames server.
+#![forbid(unsafe_code)]

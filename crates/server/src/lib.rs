@@ -1,0 +1,2 @@
+//! The roadstead binary.
+#![forbid(unsafe_code)]
