@@ -1,12 +1,14 @@
 //! What this host allows, and what a connection costs it.
 //!
 //! Everything is read through a [`HostRoot`], so that the same code reads `/` and the synthetic trees of
-//! the tests. Two questions are answered here:
+//! the tests. Three questions are answered here:
 //!
 //! * what the host allows: [`Limits`], [`Memory`];
-//! * what a connection costs it: [`SlabSnapshot`], [`SocketCounts`], [`ProcessUsage`].
+//! * what a connection costs it: [`SlabSnapshot`], [`SocketCounts`], [`ProcessUsage`];
+//! * what follows for a server: [`capacity::plan`] decides the workers and names the limit that binds.
 #![forbid(unsafe_code)]
 
+pub mod capacity;
 mod kernel;
 mod limits;
 mod memory;
