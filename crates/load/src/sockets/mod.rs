@@ -21,7 +21,6 @@ use crate::report::{Mode, Report};
 use crate::tally::Tally;
 use crate::workload::Workload;
 use crate::{Error, listening};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -142,7 +141,9 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
 
 impl Plan {
     fn new(settings: Settings) -> Result<Self, Error> {
-        let per_thread = descriptors()?.saturating_sub(OTHER_DESCRIPTORS).max(1) as usize;
+        let limit = roadstead_host::raise_nofile()
+            .map_err(|error| Error::new(error.to_string(), "check ulimit -n"))?;
+        let per_thread = limit.hard.or_max().saturating_sub(OTHER_DESCRIPTORS).max(1) as usize;
         let connections = settings.workload.connections;
         let needed = connections.div_ceil(per_thread);
         let threads = match settings.threads {
@@ -188,20 +189,4 @@ impl Plan {
             .get(global % self.sources.len().max(1))
             .copied()
     }
-}
-
-/// Raises the soft limit on descriptors to the hard one; returns it.
-fn descriptors() -> Result<u64, Error> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    setrlimit(Resource::Nofile, raised).map_err(|error| {
-        Error::new(
-            format!("cannot raise the limit on descriptors ({error})"),
-            "ulimit -n hard",
-        )
-    })?;
-    Ok(limit.maximum.unwrap_or(u64::from(u32::MAX)))
 }

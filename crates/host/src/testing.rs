@@ -1,0 +1,38 @@
+//! Synthetic hosts for the tests.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use crate::HostRoot;
+
+/// A directory tree laid out like `/`, removed when dropped.
+pub(crate) struct Tree {
+    dir: TempDir,
+}
+
+impl Tree {
+    pub(crate) fn with(files: &[(&str, &str)]) -> Self {
+        let tree = Self {
+            dir: TempDir::new().expect("a temporary directory"),
+        };
+        for (path, text) in files {
+            tree.put(path, text);
+        }
+        tree
+    }
+
+    pub(crate) fn root(&self) -> HostRoot {
+        HostRoot::at(self.dir.path())
+    }
+
+    pub(crate) fn put(&self, path: &str, text: &str) {
+        self.put_bytes(path, text.as_bytes());
+    }
+
+    pub(crate) fn put_bytes(&self, path: &str, bytes: &[u8]) {
+        let path = self.root().path(path);
+        fs::create_dir_all(path.parent().expect("an absolute path")).expect("the file's folder");
+        fs::write(path, bytes).expect("a file of the tree");
+    }
+}
