@@ -17,6 +17,7 @@
 //! when a connection ends is therefore a poll or a multishot read, and shutting the socket down
 //! completes both, except a multishot poll, which has to be cancelled.
 
+use super::pace::Pace;
 use super::{Data, Driver, Event, Sending};
 use crate::buffers::Outgoing;
 use crate::config::WatchPolicy;
@@ -58,10 +59,11 @@ pub(crate) struct UringDriver {
     listeners: Vec<Listener>,
     /// Connections to read from, first come first served.
     queue: VecDeque<Handle>,
-    /// Requests submitted since the last wait that complete while they are submitted.
-    immediate: usize,
-    /// Answers of the last wait that were not of that kind.
-    deferred: usize,
+    /// Sends since the last wait; they complete while they are submitted.
+    sends: usize,
+    pace: Pace,
+    /// The last wait gathered what it could: what stands in the queue is read next.
+    gathered: bool,
     promoted: Promoted,
     stats: Arc<WorkerStats>,
 }
@@ -93,8 +95,9 @@ impl UringDriver {
             policy: config.watch,
             listeners,
             queue: VecDeque::new(),
-            immediate: 0,
-            deferred: 0,
+            sends: 0,
+            pace: Pace::new(),
+            gathered: false,
             promoted: Promoted {
                 handles: Vec::new(),
                 budget: budget.max(1),
@@ -105,8 +108,8 @@ impl UringDriver {
         })
     }
 
-    /// Submits reads for queued connections, one per free buffer.
-    fn receive_queued(&mut self, table: &mut Table) {
+    /// Submits reads for queued connections, one per free buffer, and returns how many.
+    fn receive_queued(&mut self, table: &mut Table) -> usize {
         let free = self.ring.buffers().available();
         let mut receives = 0;
         while receives < free {
@@ -120,15 +123,15 @@ impl UringDriver {
             if !record.wants_data() {
                 continue;
             }
-            receives += 1;
             if self.multishot_is_due(record) {
                 self.arm_multishot(handle, record);
             } else {
+                receives += 1;
                 record.watch.insert(Watch::RECEIVE);
                 self.ring.receive(handle.token(Kind::Receive), record.fd());
-                self.immediate += 1;
             }
         }
+        receives
     }
 
     /// Whether a read that is started now should be a multishot one.
@@ -161,35 +164,30 @@ impl UringDriver {
         }
     }
 
-    /// How to wait: for everything that completes at once, and for a batch while there is much to do.
-    fn plan(&mut self, timeout: Option<Duration>) -> Wait {
-        let immediate = std::mem::take(&mut self.immediate);
-        let busy = self.deferred >= limits::BATCH_MIN;
-        if busy {
-            // Enough deferred work may wait already; if not, go on at once with what there is.
-            let batch = (2 * self.deferred).max(immediate).min(limits::BATCH_MAX);
-            let at_once = immediate > 0 || !self.queue.is_empty();
-            let timeout = if at_once {
-                Some(Duration::ZERO)
-            } else {
-                timeout
-            };
-            let batch_for = (!at_once).then_some(limits::BATCH_WAIT);
+    /// How to wait, with these reads just submitted.
+    ///
+    /// What was read must be answered now: the wait is over when the reads are. What was sent needs no
+    /// attention, so otherwise there is time to gather a batch, where the rate says that one comes.
+    fn plan(&mut self, receives: usize, timeout: Option<Duration>) -> Wait {
+        let sends = std::mem::take(&mut self.sends);
+        if receives > 0 {
             return Wait {
-                completions: batch,
+                completions: sends + receives,
                 timeout,
-                batch_for,
+                batch_for: None,
             };
         }
-        let timeout = if self.queue.is_empty() {
-            timeout
-        } else {
-            Some(Duration::ZERO)
+        let Some(batch) = self.pace.batch() else {
+            return Wait {
+                completions: 1,
+                timeout,
+                batch_for: None,
+            };
         };
         Wait {
-            completions: immediate.max(1),
-            timeout,
-            batch_for: None,
+            completions: sends + batch,
+            timeout: timeout.or(Some(limits::WAIT_MAX)),
+            batch_for: Some(limits::BATCH_WAIT),
         }
     }
 
@@ -373,9 +371,21 @@ impl Driver for UringDriver {
 
     fn wait(&mut self, table: &mut Table, timeout: Option<Duration>) -> io::Result<()> {
         self.demote(table);
-        self.receive_queued(table);
-        let wait = self.plan(timeout);
-        self.deferred = 0;
+        self.pace.advance();
+        // While batches are gathered, gathering and reading take turns.
+        let gather = self.ring.batches() && self.pace.batch().is_some() && !self.gathered;
+        let receives = if gather {
+            0
+        } else {
+            self.receive_queued(table)
+        };
+        let timeout = match (self.queue.is_empty(), gather) {
+            (true, _) => timeout,
+            (false, true) => Some(limits::BATCH_WAIT),
+            (false, false) => Some(Duration::ZERO),
+        };
+        let wait = self.plan(receives, timeout);
+        self.gathered = receives == 0;
         self.ring.enter(wait)?;
         self.stats.completions_overflowed.set(self.ring.overflows());
         Ok(())
@@ -389,7 +399,7 @@ impl Driver for UringDriver {
                     socket,
                     more,
                 } => {
-                    self.deferred += 1;
+                    self.pace.arrived(1);
                     return Some(match socket {
                         Ok(socket) => {
                             if !more {
@@ -438,7 +448,7 @@ impl Driver for UringDriver {
                 Some((Kind::Wake, _)) => return Some(Event::Woken),
                 Some((Kind::Cancel | Kind::Close, _)) => {}
                 Some((kind, handle)) => {
-                    self.deferred += usize::from(kind != Kind::Receive);
+                    self.pace.arrived(u32::from(kind != Kind::Receive));
                     if let Some(event) = self.answered(table, kind, handle, answer) {
                         return Some(event);
                     }
@@ -514,7 +524,7 @@ impl Driver for UringDriver {
         record.watch.insert(Watch::SEND);
         self.ring
             .send(handle.token(Kind::Send), record.fd(), outgoing);
-        self.immediate += 1;
+        self.sends += 1;
         Sending::Pending
     }
 

@@ -84,6 +84,8 @@ pub(crate) struct Ring {
     sends: ManuallyDrop<Slab<(u64, Outgoing)>>,
     posted: VecDeque<Posted>,
     batches: bool,
+    /// Waiting for more could overflow the completion queue.
+    wait_max: usize,
     overflows: u64,
 }
 
@@ -114,6 +116,7 @@ impl Ring {
         };
         Ok(Self {
             batches: uring.params().is_feature_min_timeout(),
+            wait_max: sizes.cq_entries as usize / 2,
             uring,
             buffers: ManuallyDrop::new(buffers),
             sends: ManuallyDrop::new(Slab::new()),
@@ -221,7 +224,10 @@ impl Ring {
         if let (true, Some(batch_for)) = (self.batches, wait.batch_for) {
             args = args.min_wait_usec(batch_for.as_micros() as u32);
         }
-        let want = wait.completions.max(1);
+        let want = wait
+            .completions
+            .saturating_sub(self.posted.len())
+            .clamp(1, self.wait_max);
         let entered = self.uring.submitter().submit_with_args(want, &args);
         self.drain();
         match entered {
