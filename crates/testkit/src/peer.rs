@@ -170,6 +170,12 @@ impl Peer {
         finished.expect("connected");
     }
 
+    /// Ends a send of another thread, whether the server takes it or not.
+    pub fn break_off(&self) {
+        // Fails only on a connection that is over already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
     /// Expects the server's end of stream, and nothing before it.
     ///
     /// # Panics

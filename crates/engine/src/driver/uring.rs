@@ -37,6 +37,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const READABLE: i16 = libc::POLLIN | libc::POLLRDHUP;
+/// Readiness behind which an end of stream or an error follows, told once.
+const FINAL: i16 = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
 
 /// Requests that the kernel holds until they are answered.
 const PENDING: Watch = Watch::POLL
@@ -260,6 +262,9 @@ impl UringDriver {
             Kind::PollWrite => Some(Event::Writable { slot }),
             Kind::Poll | Kind::PollMultishot => {
                 record.watch.insert(Watch::MORE);
+                if answer.result & i32::from(FINAL) != 0 {
+                    record.watch.insert(Watch::FINAL_EDGE);
+                }
                 if record.wants_data() {
                     self.queue(handle, &mut table[slot]);
                 }
@@ -281,7 +286,7 @@ impl UringDriver {
         let record = &mut table[slot];
         match (result, lease) {
             (1.., Some(lease)) => {
-                if nonempty {
+                if nonempty || record.watch.has_any(Watch::FINAL_EDGE) {
                     record.watch.insert(Watch::MORE);
                 } else {
                     record.watch.remove(Watch::MORE);
@@ -316,7 +321,7 @@ impl UringDriver {
             }
             // Readiness that was gone when we came, or a multishot read that was ended on purpose.
             libc::EAGAIN | libc::EINTR | libc::ECANCELED => {
-                record.watch.remove(Watch::MORE);
+                record.watch.remove(Watch::MORE.union(Watch::FINAL_EDGE));
                 self.read(table, handle.slot);
                 None
             }
