@@ -140,6 +140,8 @@ bit_set! {
         FINAL_EDGE = 256;
         /// io_uring: stands in the list of promoted connections.
         PROMOTED = 512;
+        /// io_uring: the multishot read is being cancelled.
+        ENDING = 1024;
     }
 }
 

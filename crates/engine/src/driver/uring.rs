@@ -220,10 +220,7 @@ impl UringDriver {
             }
             left -= 1;
             record.watch.remove(Watch::PROMOTED);
-            ring.cancel(
-                handle.token(Kind::Cancel),
-                handle.token(Kind::ReceiveMultishot),
-            );
+            end_multishot(ring, handle, record);
             self.stats.demoted.add(1);
             false
         });
@@ -249,7 +246,7 @@ impl UringDriver {
                 Kind::PollMultishot => Watch::POLL_MULTISHOT,
                 Kind::PollWrite => Watch::WRITE,
                 Kind::Receive => Watch::RECEIVE,
-                Kind::ReceiveMultishot => Watch::RECEIVE_MULTISHOT,
+                Kind::ReceiveMultishot => Watch::RECEIVE_MULTISHOT.union(Watch::ENDING),
                 _ => Watch::default(),
             });
         }
@@ -339,6 +336,18 @@ impl UringDriver {
         if let Some(lease) = lease {
             self.ring.buffers_mut().give_back(lease);
         }
+    }
+}
+
+/// Cancels a connection's multishot read, once: the answer may come after further data.
+fn end_multishot(ring: &mut Ring, handle: Handle, record: &mut Record) {
+    let reading = record.watch.has_any(Watch::RECEIVE_MULTISHOT);
+    if reading && !record.watch.has_any(Watch::ENDING) {
+        record.watch.insert(Watch::ENDING);
+        ring.cancel(
+            handle.token(Kind::Cancel),
+            handle.token(Kind::ReceiveMultishot),
+        );
     }
 }
 
@@ -500,14 +509,8 @@ impl Driver for UringDriver {
     }
 
     fn pause(&mut self, table: &mut Table, slot: u32) {
-        let Some(handle) = table.handle(slot) else {
-            return;
-        };
-        if table[slot].watch.has_any(Watch::RECEIVE_MULTISHOT) {
-            self.ring.cancel(
-                handle.token(Kind::Cancel),
-                handle.token(Kind::ReceiveMultishot),
-            );
+        if let Some(handle) = table.handle(slot) {
+            end_multishot(&mut self.ring, handle, &mut table[slot]);
         }
     }
 

@@ -86,7 +86,7 @@ impl<S: Service, D: Driver> WorkerLoop<S, D> {
         self.driver.give_back(data);
         if self.held.table[slot].wants_data() {
             self.driver.read(&mut self.held.table, slot);
-        } else if took_data {
+        } else {
             self.driver.pause(&mut self.held.table, slot);
         }
     }
