@@ -388,7 +388,9 @@ impl Driver for UringDriver {
     fn wait(&mut self, table: &mut Table, timeout: Option<Duration>) -> io::Result<()> {
         self.demote(table);
         self.receive_queued(table);
-        let wait = self.plan(timeout);
+        // What was busy and goes quiet all at once is looked at nevertheless.
+        let cooling = (!self.promoted.handles.is_empty()).then_some(Duration::from_secs(1));
+        let wait = self.plan([timeout, cooling].into_iter().flatten().min());
         self.deferred = 0;
         self.ring.enter(wait)?;
         self.stats.completions_overflowed.set(self.ring.overflows());
