@@ -29,8 +29,13 @@ impl Measured {
 }
 
 /// Caches that the rest of the host moves, or that hold what was looked up and not what is open.
-const UNRELATED_CACHES: [&str; 5] =
-    ["dentry", "buffer_head", "radix_tree_node", "vm_area_struct", "lsm_inode_cache"];
+const UNRELATED_CACHES: [&str; 5] = [
+    "dentry",
+    "buffer_head",
+    "radix_tree_node",
+    "vm_area_struct",
+    "lsm_inode_cache",
+];
 
 /// Drives `server` with `workload`; `tick` is told the phase and how far it is.
 pub(crate) fn measure(
