@@ -38,6 +38,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const READABLE: i16 = libc::POLLIN | libc::POLLRDHUP;
+/// Readiness behind which an end of stream or an error follows, told once.
+const FINAL: i16 = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
 
 /// Requests that the kernel holds until they are answered.
 const PENDING: Watch = Watch::POLL
@@ -216,10 +218,7 @@ impl UringDriver {
             }
             left -= 1;
             record.watch.remove(Watch::PROMOTED);
-            ring.cancel(
-                handle.token(Kind::Cancel),
-                handle.token(Kind::ReceiveMultishot),
-            );
+            end_multishot(ring, handle, record);
             self.stats.demoted.add(1);
             false
         });
@@ -245,7 +244,7 @@ impl UringDriver {
                 Kind::PollMultishot => Watch::POLL_MULTISHOT,
                 Kind::PollWrite => Watch::WRITE,
                 Kind::Receive => Watch::RECEIVE,
-                Kind::ReceiveMultishot => Watch::RECEIVE_MULTISHOT,
+                Kind::ReceiveMultishot => Watch::RECEIVE_MULTISHOT.union(Watch::ENDING),
                 _ => Watch::default(),
             });
         }
@@ -258,6 +257,9 @@ impl UringDriver {
             Kind::PollWrite => Some(Event::Writable { slot }),
             Kind::Poll | Kind::PollMultishot => {
                 record.watch.insert(Watch::MORE);
+                if answer.result & i32::from(FINAL) != 0 {
+                    record.watch.insert(Watch::FINAL_EDGE);
+                }
                 if record.wants_data() {
                     self.queue(handle, &mut table[slot]);
                 }
@@ -279,7 +281,7 @@ impl UringDriver {
         let record = &mut table[slot];
         match (result, lease) {
             (1.., Some(lease)) => {
-                if nonempty {
+                if nonempty || record.watch.has_any(Watch::FINAL_EDGE) {
                     record.watch.insert(Watch::MORE);
                 } else {
                     record.watch.remove(Watch::MORE);
@@ -314,7 +316,7 @@ impl UringDriver {
             }
             // Readiness that was gone when we came, or a multishot read that was ended on purpose.
             libc::EAGAIN | libc::EINTR | libc::ECANCELED => {
-                record.watch.remove(Watch::MORE);
+                record.watch.remove(Watch::MORE.union(Watch::FINAL_EDGE));
                 self.read(table, handle.slot);
                 None
             }
@@ -332,6 +334,18 @@ impl UringDriver {
         if let Some(lease) = lease {
             self.ring.buffers_mut().give_back(lease);
         }
+    }
+}
+
+/// Cancels a connection's multishot read, once: the answer may come after further data.
+fn end_multishot(ring: &mut Ring, handle: Handle, record: &mut Record) {
+    let reading = record.watch.has_any(Watch::RECEIVE_MULTISHOT);
+    if reading && !record.watch.has_any(Watch::ENDING) {
+        record.watch.insert(Watch::ENDING);
+        ring.cancel(
+            handle.token(Kind::Cancel),
+            handle.token(Kind::ReceiveMultishot),
+        );
     }
 }
 
@@ -372,6 +386,9 @@ impl Driver for UringDriver {
     fn wait(&mut self, table: &mut Table, timeout: Option<Duration>) -> io::Result<()> {
         self.demote(table);
         self.pace.advance();
+        // What was busy and goes quiet all at once is looked at nevertheless.
+        let cooling = (!self.promoted.handles.is_empty()).then_some(Duration::from_secs(1));
+        let timeout = [timeout, cooling].into_iter().flatten().min();
         // While batches are gathered, gathering and reading take turns.
         let gather = self.ring.batches() && self.pace.batch().is_some() && !self.gathered;
         let receives = if gather {
@@ -505,14 +522,8 @@ impl Driver for UringDriver {
     }
 
     fn pause(&mut self, table: &mut Table, slot: u32) {
-        let Some(handle) = table.handle(slot) else {
-            return;
-        };
-        if table[slot].watch.has_any(Watch::RECEIVE_MULTISHOT) {
-            self.ring.cancel(
-                handle.token(Kind::Cancel),
-                handle.token(Kind::ReceiveMultishot),
-            );
+        if let Some(handle) = table.handle(slot) {
+            end_multishot(&mut self.ring, handle, &mut table[slot]);
         }
     }
 
