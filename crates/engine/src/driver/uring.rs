@@ -24,6 +24,7 @@ use crate::config::WatchPolicy;
 use crate::lifecycle::Phase;
 use crate::limits;
 use crate::listener::Listener;
+use crate::probe;
 use crate::stats::WorkerStats;
 use crate::sys::buffer_ring::Lease;
 use crate::sys::ring::{Completion, Ring, RingSizes, Wait};
@@ -85,11 +86,14 @@ impl UringDriver {
         listeners: Vec<Listener>,
         stats: Arc<WorkerStats>,
     ) -> io::Result<Self> {
+        // Where a buffer's bytes belong follows from the order of completions.
+        let single_reads_only = matches!(config.watch, WatchPolicy::Poll | WatchPolicy::PollMulti);
         let ring = Ring::new(RingSizes {
             sq_entries: limits::SQ_ENTRIES,
             cq_entries: limits::CQ_ENTRIES,
             buffers: config.buffers,
             buffer_bytes: config.buffer_bytes,
+            incremental: single_reads_only || probe::completions_in_order(),
         })?;
         let budget = limits::PROMOTED_BYTES / limits::PROMOTED_CONNECTION_BYTES / config.workers;
         Ok(Self {
