@@ -154,6 +154,11 @@ impl Stage {
         }
     }
 
+    /// Lets all threads return.
+    pub(crate) fn end(&self) {
+        self.enter(Phase::ALL.len() as u8);
+    }
+
     fn begin_traffic(&self, workload: &Workload) {
         let from = self.clock.now_ns();
         let record_from = from + workload.warmup.as_nanos() as u64;
@@ -171,8 +176,8 @@ impl Stage {
 pub(crate) enum Done {
     /// Its part of this phase is done.
     With(Phase),
-    /// It panicked: there will be no further word.
-    Broken,
+    /// It has ended: too early, if anybody still listens.
+    Gone,
 }
 
 /// How long the phases took, and whether all of them were seen to their end.
@@ -205,7 +210,7 @@ enum End {
     Over,
     Interrupted,
     Deserted,
-    /// A thread is gone: it panicked.
+    /// A thread ended before the run did.
     Broken,
 }
 
@@ -245,7 +250,7 @@ impl Controller<'_> {
             let progress = self.progress();
             self.observer.phase_over(phase, &progress);
         }
-        self.stage.enter(Phase::ALL.len() as u8);
+        self.stage.end();
         timeline.total_seconds = self.progress().elapsed.as_secs_f64();
         timeline.interrupted = end == End::Interrupted;
         timeline.deserted = end == End::Deserted;
@@ -274,7 +279,7 @@ impl Controller<'_> {
             }
             match self.done.recv_timeout(left.min(TICK)) {
                 Ok(Done::With(done)) => working -= usize::from(done == phase),
-                Ok(Done::Broken) | Err(RecvTimeoutError::Disconnected) => return End::Broken,
+                Ok(Done::Gone) | Err(RecvTimeoutError::Disconnected) => return End::Broken,
                 Err(RecvTimeoutError::Timeout) => {
                     let progress = self.progress();
                     if self.observer.tick(phase, &progress).is_break() && phase != Phase::Close {
@@ -344,8 +349,6 @@ impl DoneOnce {
 
 impl Drop for DoneOnce {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let _ = self.sender.send(Done::Broken);
-        }
+        let _ = self.sender.send(Done::Gone);
     }
 }

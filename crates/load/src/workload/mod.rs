@@ -22,7 +22,7 @@ pub(crate) use tape::Tape;
 pub(crate) use turns::Turns;
 
 use crate::Error;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::time::Duration;
 
 /// The largest message, in bytes.
@@ -38,14 +38,19 @@ pub struct Workload {
     /// Handshakes in flight at most, over all threads.
     pub handshakes_in_flight: usize,
     /// How long a handshake may take before the connection counts as failed.
+    #[serde(rename = "connect_timeout_seconds", serialize_with = "seconds")]
     pub connect_timeout: Duration,
     /// Silence between the last handshake and the first message.
+    #[serde(rename = "idle_seconds", serialize_with = "seconds")]
     pub idle: Duration,
     /// Traffic before what is measured.
+    #[serde(rename = "warmup_seconds", serialize_with = "seconds")]
     pub warmup: Duration,
     /// Traffic that is measured, or silence if there is no traffic.
+    #[serde(rename = "hold_seconds", serialize_with = "seconds")]
     pub hold: Duration,
     /// How long replies and closes are waited for at the end.
+    #[serde(rename = "grace_seconds", serialize_with = "seconds")]
     pub grace: Duration,
     /// Which of the connections carry messages.
     pub active: Active,
@@ -80,6 +85,11 @@ impl Default for Workload {
             pattern: Pattern::Uniform,
         }
     }
+}
+
+/// Durations in reports are plain seconds.
+pub(crate) fn seconds<S: Serializer>(duration: &Duration, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_f64(duration.as_secs_f64())
 }
 
 /// Which of the connections carry messages; they are spread evenly over all.

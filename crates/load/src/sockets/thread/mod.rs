@@ -10,6 +10,7 @@ mod opening;
 
 use super::Plan;
 use super::connection::{Connection, State};
+use crate::crew::Post;
 use crate::phase::{DoneOnce, Phase, Stage, TrafficTimes};
 use crate::tally::Tally;
 use crate::workload::{Arrivals, Pattern, Ramp, Tape, Traffic, Turns};
@@ -63,13 +64,13 @@ pub(super) struct ClientThread<'a> {
 }
 
 impl<'a> ClientThread<'a> {
-    pub(super) fn new(
-        plan: &'a Plan,
-        stage: &'a Stage,
-        index: usize,
-        done: DoneOnce,
-        tally: Tally,
-    ) -> io::Result<Self> {
+    pub(super) fn new(plan: &'a Plan, post: Post<'a>) -> io::Result<Self> {
+        let Post {
+            index,
+            stage,
+            done,
+            tally,
+        } = post;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(
             &epoll,

@@ -1,0 +1,74 @@
+//! The command line: flags in, progress and a summary out.
+
+mod flags;
+mod progress;
+mod summary;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use flags::{Command, Flags, OutputFlags};
+use progress::LiveProgress;
+use roadstead_load::{Report, sockets};
+use std::fs::File;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What shells say of a process ended by Ctrl-C.
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// Parses, runs, reports.
+pub(crate) fn main() -> ExitCode {
+    let flags = Flags::parse();
+    match run(flags) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: Flags) -> Result<ExitCode> {
+    match flags.command {
+        Command::Sockets(flags) => {
+            let settings = flags.settings();
+            let mut progress = live_progress(settings.workload.connections)?;
+            let report = sockets::run(&settings, &mut progress);
+            progress.finish();
+            finish(&report?, &flags.output)
+        }
+    }
+}
+
+/// From here on Ctrl-C ends the run, not the process.
+fn live_progress(connections: usize) -> Result<LiveProgress> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot catch signals")?;
+    }
+    Ok(LiveProgress::new(connections, stop))
+}
+
+fn finish(report: &Report, output: &OutputFlags) -> Result<ExitCode> {
+    print!("{}", summary::table(report));
+    if let Some(path) = &output.json {
+        let text = serde_json::to_string_pretty(report).context("the report as JSON")?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &output.hgrm {
+        let mut file =
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        file.write_all(summary::hgrm(&report.latency_ns).as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(if report.timeline.interrupted {
+        ExitCode::from(EXIT_INTERRUPTED)
+    } else if report.counters.errors() > output.allow_errors {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
