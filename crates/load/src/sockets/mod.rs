@@ -137,16 +137,10 @@ impl Plan {
         })
     }
 
-    /// Thread `index`'s share of `total`.
-    fn share(&self, total: usize, index: usize) -> usize {
-        total / self.threads + usize::from(index < total % self.threads)
-    }
-
-    /// Where a thread's `local`-th connection comes from.
-    fn source(&self, local: usize, index: usize) -> Option<IpAddr> {
-        let global = local * self.threads + index;
+    /// Where a connection comes from.
+    fn source(&self, connection: usize) -> Option<IpAddr> {
         self.sources
-            .get(global % self.sources.len().max(1))
+            .get(connection % self.sources.len().max(1))
             .copied()
     }
 }

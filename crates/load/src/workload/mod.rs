@@ -2,24 +2,27 @@
 //! send and when, and which bytes must come back.
 //!
 //! ```text
-//!  Workload ──┬─ Ramp      when the next connection may be opened
-//!   (wanted)  ├─ Turns     which active connection the n-th message goes to
-//!             ├─ Arrivals  when the n-th message (or churn) is due, sent or not
-//!             └─ Tape      the bytes of the n-th message, and of its reply
+//!  Workload ──┬─ Agenda ───┬─ Ramp      when the next connection may be opened
+//!   (wanted)  │  what is   ├─ Turns     which active connection the n-th message goes to
+//!             │  due next  └─ Arrivals  when the n-th message (or churn) is due, sent or not
+//!             └─ Tape                   the bytes of the n-th message, and of its reply
 //! ```
 //!
-//! All four are pure functions of a few numbers: nothing is stored per connection or per message, so
+//! The leaves are pure functions of a few numbers: nothing is stored per connection or per message, so
 //! that the client which keeps 16 bytes per connection can use them as well as the one with sockets.
 
+mod agenda;
 mod arrivals;
 mod ramp;
 mod tape;
 mod turns;
 
-pub(crate) use arrivals::Arrivals;
-pub(crate) use ramp::Ramp;
+pub(crate) use agenda::{Agenda, Due, Opening, Share};
 pub(crate) use tape::Tape;
-pub(crate) use turns::Turns;
+
+use arrivals::Arrivals;
+use ramp::Ramp;
+use turns::Turns;
 
 use crate::Error;
 use serde::{Serialize, Serializer};
