@@ -5,6 +5,7 @@
 //!  workload   what the connections do: ramp, turns, arrivals, bytes       (pure functions)
 //!  phase      connect, idle, warm-up, hold, drain, close; the controller  (one for both carriers)
 //!  sockets    carried by kernel sockets, for any server                   (no privilege needed)
+//!  tun        carried by a TCP of our own, 16 bytes a connection         (root, or a user namespace)
 //!  usage      what server, kernel and tool use meanwhile
 //!  report     counters, percentiles, reasons
 //! ```
@@ -30,6 +31,7 @@ mod phase;
 mod report;
 pub mod sockets;
 mod tally;
+pub mod tun;
 mod usage;
 mod workload;
 

@@ -59,7 +59,7 @@ impl Phase {
 }
 
 /// How far a run is, over all threads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
     /// Since the run began.
     pub elapsed: Duration,
@@ -270,8 +270,9 @@ impl Controller<'_> {
     }
 
     fn wait(&mut self, phase: Phase, limit: Option<Duration>) -> End {
-        let began = Instant::now();
+        let mut began = Instant::now();
         let mut working = self.published.len();
+        let mut heard = 0;
         while working > 0 {
             let left = limit.map_or(TICK, |limit| limit.saturating_sub(began.elapsed()));
             if left.is_zero() {
@@ -282,6 +283,11 @@ impl Controller<'_> {
                 Ok(Done::Gone) | Err(RecvTimeoutError::Disconnected) => return End::Broken,
                 Err(RecvTimeoutError::Timeout) => {
                     let progress = self.progress();
+                    if phase >= Phase::Drain && heard != progress.counters.heard() {
+                        // The server still answers: the grace is for silence.
+                        heard = progress.counters.heard();
+                        began = Instant::now();
+                    }
                     if self.observer.tick(phase, &progress).is_break() && phase != Phase::Close {
                         return End::Interrupted;
                     }

@@ -4,6 +4,7 @@ use crate::counters::Counters;
 use crate::crew::Outcome;
 use crate::phase::Timeline;
 use crate::sockets;
+use crate::tun;
 use crate::usage::Usage;
 use crate::workload::Workload;
 use hdrhistogram::Histogram;
@@ -34,6 +35,8 @@ pub struct Report {
     pub usage: Usage,
     /// Where it ran.
     pub host: Host,
+    /// How a server that the run had started ended, if not because it was told to in the end.
+    pub server_ended: Option<String>,
     /// How long it all took.
     pub timeline: Timeline,
     /// The whole latency histogram, in nanoseconds.
@@ -77,6 +80,13 @@ pub enum Mode {
         /// All settings of the run.
         settings: sockets::Settings,
         /// Threads that were started.
+        threads: usize,
+    },
+    /// By a TCP of our own behind TUN devices.
+    Tun {
+        /// All settings of the run.
+        settings: tun::Settings,
+        /// Threads, and devices, that were started.
         threads: usize,
     },
 }
@@ -132,6 +142,7 @@ impl Report {
             connect_us: Percentiles::of_ns(&tally.connect_ns),
             usage,
             host: Host::read(),
+            server_ended: None,
             timeline,
             latency_ns: tally.latency_ns,
         }

@@ -3,7 +3,9 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use roadstead_host::quantity::parse_count;
 use roadstead_load::sockets::{Settings, Sources};
+use roadstead_load::tun::{self, Faults};
 use roadstead_load::{Active, Pattern, Protocol, Traffic, Workload};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +26,8 @@ pub(super) struct Flags {
 pub(super) enum Command {
     /// Real kernel sockets, against any server; needs no privilege
     Sockets(SocketsFlags),
+    /// A user-space TCP client and the server it starts, in a network of their own; 16 bytes a connection
+    Tun(TunFlags),
 }
 
 #[derive(Args, Debug)]
@@ -63,6 +67,66 @@ impl SocketsFlags {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct TunFlags {
+    /// The port the server will listen on, at 10.0.0.1 or at all addresses
+    #[arg(long, value_name = "PORT", default_value = "8080")]
+    port: u16,
+    /// How long the server may take until it listens
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    server_wait: Duration,
+    /// How long the server may take to end before it is killed
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
+    server_stop: Duration,
+    /// Threads, each with a device of its own [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    #[command(flatten)]
+    faults: FaultFlags,
+    #[command(flatten)]
+    workload: WorkloadFlags,
+    #[command(flatten)]
+    pub(super) output: OutputFlags,
+    /// The server command, after --
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl TunFlags {
+    pub(super) fn settings(&self) -> tun::Settings {
+        tun::Settings {
+            server_wait: self.server_wait,
+            server_stop: self.server_stop,
+            threads: self.threads,
+            faults: Faults {
+                drop: self.faults.drop,
+                duplicate: self.faults.duplicate,
+                reorder: self.faults.reorder,
+                seed: self.faults.seed,
+            },
+            workload: self.workload.workload(),
+            ..tun::Settings::new(self.command.clone(), self.port)
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "A bad network")]
+struct FaultFlags {
+    /// Packets that are lost, both ways
+    #[arg(long, value_name = "SHARE%", value_parser = share, default_value = "0%")]
+    drop: f64,
+    /// Packets that come twice
+    #[arg(long, value_name = "SHARE%", value_parser = share, default_value = "0%")]
+    duplicate: f64,
+    /// Packets that the next one overtakes
+    #[arg(long, value_name = "SHARE%", value_parser = share, default_value = "0%")]
+    reorder: f64,
+    /// What the choice of these packets follows from
+    #[arg(long, value_name = "N", default_value = "1")]
+    seed: u64,
+}
+
+#[derive(Args, Debug)]
 #[command(next_help_heading = "Workload")]
 pub(super) struct WorkloadFlags {
     /// Connections to open and hold, like 10000, 250k or 1M
@@ -86,7 +150,7 @@ pub(super) struct WorkloadFlags {
     /// How long the connections are held, with traffic if --rate or --pipeline is given
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
     hold: Duration,
-    /// How long the last replies, and then the server's closes, are waited for
+    /// How long the server may be silent while the last replies, and then its closes, are waited for
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
     grace: Duration,
     /// Connections that carry messages: a count, or a share like 10%
@@ -204,11 +268,19 @@ fn ramp(text: &str) -> Result<Ramp, String> {
 }
 
 fn active(text: &str) -> Result<Active, String> {
-    match text.strip_suffix('%').map(str::parse::<f64>) {
-        Some(Ok(percent)) => Ok(Active::Share(percent / 100.0)),
-        Some(Err(error)) => Err(error.to_string()),
-        None => count(text).map(Active::Count),
+    if text.ends_with('%') {
+        share(text).map(Active::Share)
+    } else {
+        count(text).map(Active::Count)
     }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').ok_or("write it like 1%")?;
+    percent
+        .parse::<f64>()
+        .map(|percent| percent / 100.0)
+        .map_err(|error| error.to_string())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

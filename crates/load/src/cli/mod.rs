@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use flags::{Command, Flags, OutputFlags};
 use progress::LiveProgress;
-use roadstead_load::{Report, sockets};
+use roadstead_load::{Report, sockets, tun};
 use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// Parses, runs, reports.
 pub(crate) fn main() -> ExitCode {
     let flags = Flags::parse();
-    match run(flags) {
+    match run(&flags) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -30,25 +30,42 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn run(flags: Flags) -> Result<ExitCode> {
-    match flags.command {
+fn run(flags: &Flags) -> Result<ExitCode> {
+    let stop = stop_signals()?;
+    let (result, progress, output) = match &flags.command {
         Command::Sockets(flags) => {
             let settings = flags.settings();
-            let mut progress = live_progress(settings.workload.connections)?;
-            let report = sockets::run(&settings, &mut progress);
-            progress.finish();
-            finish(&report?, &flags.output)
+            let mut progress = LiveProgress::new(settings.workload.connections, stop);
+            (
+                sockets::run(&settings, &mut progress),
+                progress,
+                &flags.output,
+            )
         }
+        Command::Tun(flags) => {
+            let settings = flags.settings();
+            let mut progress = LiveProgress::new(settings.workload.connections, stop);
+            (tun::run(&settings, &mut progress), progress, &flags.output)
+        }
+    };
+    progress.finish();
+    match result {
+        Err(error) if error.is_interruption() => {
+            eprintln!("{error}");
+            Ok(ExitCode::from(EXIT_INTERRUPTED))
+        }
+        result => finish(&result?, output),
     }
 }
 
-/// From here on Ctrl-C ends the run, not the process.
-fn live_progress(connections: usize) -> Result<LiveProgress> {
+/// From here on Ctrl-C ends the run, not the process. No thread is started for it: there must be none yet
+/// when a user namespace is entered.
+fn stop_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot catch signals")?;
     }
-    Ok(LiveProgress::new(connections, stop))
+    Ok(stop)
 }
 
 fn finish(report: &Report, output: &OutputFlags) -> Result<ExitCode> {
@@ -66,7 +83,7 @@ fn finish(report: &Report, output: &OutputFlags) -> Result<ExitCode> {
     }
     Ok(if report.timeline.interrupted {
         ExitCode::from(EXIT_INTERRUPTED)
-    } else if report.counters.errors() > output.allow_errors {
+    } else if report.counters.errors() > output.allow_errors || report.server_ended.is_some() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

@@ -48,6 +48,17 @@ fn write_counts(out: &mut String, report: &Report) -> std::fmt::Result {
     for (reason, count) in &report.reasons {
         writeln!(out, "{:>12} × {reason}", grouped(*count))?;
     }
+    if let Some(how) = &report.server_ended {
+        writeln!(out, "the server ended by itself or not at all: {how}")?;
+    }
+    if counters.retransmitted + counters.packets_refused > 0 {
+        writeln!(
+            out,
+            "{} segments sent again, {} packets refused by the device",
+            grouped(counters.retransmitted),
+            grouped(counters.packets_refused),
+        )?;
+    }
     if counters.reopened + counters.unclosed > 0 {
         writeln!(
             out,

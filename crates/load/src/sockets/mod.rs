@@ -15,12 +15,13 @@ mod thread;
 
 pub use source::Sources;
 
-use crate::phase::Observer;
+use crate::phase::{Observer, Phase, Progress};
 use crate::report::{Mode, Report};
 use crate::workload::Workload;
 use crate::{Error, crew, listening};
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
 use std::time::Duration;
 use thread::ClientThread;
 
@@ -80,7 +81,12 @@ struct Plan {
 pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, Error> {
     settings.workload.check()?;
     let plan = Plan::new(settings.clone())?;
-    listening::wait_for(settings.server, settings.server_wait)?;
+    listening::wait_for(settings.server, settings.server_wait, || {
+        match observer.tick(Phase::Connect, &Progress::default()) {
+            ControlFlow::Break(()) => Err(Error::interrupted()),
+            ControlFlow::Continue(()) => Ok(()),
+        }
+    })?;
     let server_pid = settings.server_pid;
     let outcome = crew::run(
         &settings.workload,

@@ -52,7 +52,7 @@ pub struct Workload {
     /// Traffic that is measured, or silence if there is no traffic.
     #[serde(rename = "hold_seconds", serialize_with = "seconds")]
     pub hold: Duration,
-    /// How long replies and closes are waited for at the end.
+    /// How long the server may be silent at the end, while replies and closes are waited for.
     #[serde(rename = "grace_seconds", serialize_with = "seconds")]
     pub grace: Duration,
     /// Which of the connections carry messages.

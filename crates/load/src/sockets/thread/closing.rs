@@ -9,15 +9,14 @@ impl ClientThread<'_> {
     /// Closes and reopens the connections whose time has come. Returns when the next one's has.
     pub(super) fn churn_due(&mut self, now: u64) -> u64 {
         loop {
-            let Opening { index, due_ns } = match self.agenda.next_churn(now) {
-                Due::Now(opening) => opening,
+            let index = match self.agenda.next_churn(now) {
+                Due::Now(Opening { index, .. }) => index,
                 Due::At(due) => return due,
             };
             let message = self.tape.message_bytes() as u64;
             let connection = &mut self.connections[index];
             // Half a message under way could neither be finished nor forgotten: its turn comes again.
             if connection.state == State::Established && connection.sent.is_multiple_of(message) {
-                connection.due_ns = due_ns;
                 connection.state = State::AwaitsLastReply;
                 self.reopen_if_quiet(index);
             }
@@ -28,18 +27,20 @@ impl ClientThread<'_> {
     pub(super) fn reopen_if_quiet(&mut self, index: usize) {
         let connection = &self.connections[index];
         if connection.received == connection.sent {
-            self.reopen_later(index);
+            let now = self.stage.clock.now_ns();
+            self.reopen(index, now);
         }
     }
 
-    fn reopen_later(&mut self, index: usize) {
+    /// Closes a connection that is to be opened again.
+    fn reopen(&mut self, index: usize, due_ns: u64) {
         let connection = &mut self.connections[index];
         connection.restart_stream(self.tape.message_bytes() as u64);
         connection.reopened = true;
         connection.drop_socket(State::AwaitsOpening);
         self.tally.counters.open -= 1;
         self.tally.counters.closed += 1;
-        self.agenda.reopen(index, connection.due_ns);
+        self.agenda.reopen(index, due_ns);
     }
 
     /// Half-way through the hold, drops every connection at once. Returns when that is.
@@ -54,8 +55,7 @@ impl ClientThread<'_> {
             if connection.is_open() {
                 self.tally.counters.resent +=
                     connection.sent.div_ceil(message) - connection.received / message;
-                connection.due_ns = middle;
-                self.reopen_later(index);
+                self.reopen(index, middle);
             }
         }
         u64::MAX

@@ -112,7 +112,8 @@ impl<'a> ClientThread<'a> {
             for event in ready.iter() {
                 match event.data.u64() {
                     WAKER => {
-                        _ = rustix::io::read(self.stage.waker(self.share.thread), &mut [0_u8; 8])
+                        let _ =
+                            rustix::io::read(self.stage.waker(self.share.thread), &mut [0_u8; 8]);
                     }
                     key => self.connection_ready(phase, key as usize, event.flags),
                 }
