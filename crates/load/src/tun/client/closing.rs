@@ -5,7 +5,7 @@ use super::Client;
 use crate::workload::{Due, Opening};
 
 /// Connections being closed at once: more, and the server's kernel would have more orphans than it allows.
-const CLOSING_MAX: usize = 8192;
+const CLOSING_MAX: usize = 2048;
 /// Closes begun between two looks at what has come.
 const CLOSES_PER_TURN: usize = 256;
 
