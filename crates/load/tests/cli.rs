@@ -140,3 +140,56 @@ fn an_interruption_exits_130_with_a_summary() {
         text(&output.stdout)
     );
 }
+
+#[test]
+fn a_pause_of_a_second_is_seen_by_an_open_loop() {
+    let files = tempfile::tempdir().expect("a directory");
+    let (json, pid_file) = (files.path().join("run.json"), files.path().join("pid"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixture/echo.py");
+    // A port of its own, given back for the server to take.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let port = port.expect("a free port").port().to_string();
+    let mut server = Command::new("python3")
+        .args([script, "127.0.0.1", &port, "--pid-file"])
+        .arg(&pid_file)
+        .spawn()
+        .expect("python3 is needed for this test");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_roadstead-load"))
+        .args([
+            "sockets",
+            "--server-wait",
+            "10s",
+            "--to",
+            &format!("127.0.0.1:{port}"),
+        ])
+        .args(["-c", "200", "--rate", "1k", "--hold", "5s", "--json"])
+        .arg(&json)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut line = String::new();
+    let mut progress = BufReader::new(child.stderr.take().expect("piped"));
+    progress.read_line(&mut line).expect("a line of progress");
+    assert!(line.contains("200 of 200 open"), "{line}");
+    kill_process(Pid::from_child(&server), Signal::STOP).expect("a running server");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    kill_process(Pid::from_child(&server), Signal::CONT).expect("a stopped server");
+    let status = child.wait().expect("an end");
+    server.kill().expect("a running server");
+    server.wait().expect("an end");
+    assert_eq!(status.code(), Some(0));
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(json).expect("a file")).expect("valid JSON");
+    assert_eq!(report["messages"], 5000);
+    let latency = &report["latency_us"];
+    let us = |name: &str| latency[name].as_f64().expect("a number");
+    // A fifth of all messages fell due while nobody answered: evenly late by up to a second.
+    assert!(
+        (800_000.0..1_500_000.0).contains(&us("p99.9")),
+        "{latency:#}"
+    );
+    assert!(
+        us("p90") > 300_000.0 && us("p50") < 100_000.0,
+        "{latency:#}"
+    );
+}

@@ -4,6 +4,7 @@
 
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketType};
 use rustix::thread::UnshareFlags;
 use std::io;
 use std::net::Ipv4Addr;
@@ -21,19 +22,12 @@ pub(super) fn open_tun(name: &str) -> io::Result<OwnedFd> {
     Ok(device)
 }
 
-/// Gives an interface an address, a size for its packets and its queue, and brings it up.
+/// Gives an interface an address and a size for its packets, and brings it up.
 pub(super) fn configure(name: &str, setup: &InterfaceSetup) -> io::Result<()> {
-    let control = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )?;
+    let control = control_socket()?;
     let mut request = Request::named(name);
     request.ifr_ifru.ifru_mtu = setup.packet_bytes;
     ioctl(&control, libc::SIOCSIFMTU, &mut request)?;
-    // The queue's length has no member of its own in the union; it is an integer like the MTU.
-    request.ifr_ifru.ifru_mtu = setup.queue_packets;
-    ioctl(&control, libc::SIOCSIFTXQLEN, &mut request)?;
     request.ifr_ifru.ifru_addr = internet_address(setup.address);
     ioctl(&control, libc::SIOCSIFADDR, &mut request)?;
     request.ifr_ifru.ifru_netmask = internet_address(setup.netmask);
@@ -41,16 +35,30 @@ pub(super) fn configure(name: &str, setup: &InterfaceSetup) -> io::Result<()> {
     bring_up(name)
 }
 
+/// Sets how many packets may wait in an interface. Only root of the host may, not root of a namespace.
+pub(super) fn set_queue(name: &str, packets: i32) -> io::Result<()> {
+    let control = control_socket()?;
+    let mut request = Request::named(name);
+    // The queue's length has no member of its own in the union; it is an integer like the MTU.
+    request.ifr_ifru.ifru_mtu = packets;
+    ioctl(&control, libc::SIOCSIFTXQLEN, &mut request)
+}
+
 /// Brings an interface up as it is.
 pub(super) fn bring_up(name: &str) -> io::Result<()> {
-    let control = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )?;
+    let control = control_socket()?;
     let mut request = Request::named(name);
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     ioctl(&control, libc::SIOCSIFFLAGS, &mut request)
+}
+
+/// Any socket will do to ask about interfaces.
+fn control_socket() -> io::Result<OwnedFd> {
+    Ok(rustix::net::socket(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        None,
+    )?)
 }
 
 /// What an interface is told.
@@ -58,7 +66,6 @@ pub(super) struct InterfaceSetup {
     pub(super) address: Ipv4Addr,
     pub(super) netmask: Ipv4Addr,
     pub(super) packet_bytes: i32,
-    pub(super) queue_packets: i32,
 }
 
 /// Moves the calling thread into a new network namespace, and into a new user namespace first if asked.

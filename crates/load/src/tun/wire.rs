@@ -64,14 +64,20 @@ pub(super) fn open_device(thread: usize) -> Result<OwnedFd, Error> {
         address: device_address(thread),
         netmask: NETMASK,
         packet_bytes: PACKET_BYTES as i32,
-        queue_packets: QUEUE_PACKETS,
     };
-    sys::configure(&name, &setup).map_err(|error| {
-        Error::new(
-            format!("cannot configure {name} ({error})"),
-            "allow CAP_NET_ADMIN in the namespace",
-        )
-    })?;
+    // For all but root the queue is the kernel's 500 packets: more of them are lost and sent again.
+    let queued = match sys::set_queue(&name, QUEUE_PACKETS) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        result => result,
+    };
+    queued
+        .and_then(|()| sys::configure(&name, &setup))
+        .map_err(|error| {
+            Error::new(
+                format!("cannot configure {name} ({error})"),
+                "allow CAP_NET_ADMIN in the namespace",
+            )
+        })?;
     Ok(device)
 }
 
