@@ -1,0 +1,314 @@
+//! Network cards: whether receive work reaches every core. Hosts with loopback only have none of this.
+
+use crate::HostRoot;
+use crate::doctor::finding::Finding;
+use crate::doctor::rule::{Check, Examination, Group, Rule, Weight};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "receive queues",
+        group: Group::NetworkCard,
+        weight: Weight::Advised,
+        role: None,
+        why: "A card spreads flows over its receive queues (RSS), each served by a core. With fewer queues than cores \
+              the rest is spread in software (RPS: rps_cpus).",
+        without: "One core takes every packet and is the ceiling, while others idle.",
+        see: "ethtool -l DEV; ls /sys/class/net/DEV/queues; mpstat -P ALL 1 (soft)",
+        check: Check::Inspect(receive_queues),
+    },
+    Rule {
+        name: "transmit queues (XPS)",
+        group: Group::NetworkCard,
+        weight: Weight::Advised,
+        role: None,
+        why: "XPS (xps_cpus) gives each core a transmit queue of its own.",
+        without: "Cores contend for the locks of the same queue.",
+        see: "grep . /sys/class/net/DEV/queues/tx-*/xps_cpus",
+        check: Check::Inspect(transmit_queues),
+    },
+    Rule {
+        name: "interrupt affinity",
+        group: Group::NetworkCard,
+        weight: Weight::Advised,
+        role: None,
+        why: "The interrupts of the queues belong on different cores: pinned by hand, or by irqbalance.",
+        without: "One core takes the interrupts of all queues.",
+        see: "grep DEV /proc/interrupts; cat /proc/irq/N/smp_affinity_list; systemctl status irqbalance",
+        check: Check::Inspect(interrupts),
+    },
+];
+
+const NET: &str = "/sys/class/net";
+
+/// Judges each card; the worst is the finding. Interfaces without hardware (lo, bridges, tunnels) are no cards.
+fn each_card(
+    e: &Examination<'_>,
+    judge: impl Fn(&HostRoot, &str) -> Result<String, Concern>,
+) -> Finding {
+    let mut cards = match e.root.entries(NET) {
+        Ok(names) => names,
+        Err(error) => return Finding::unreadable(&error),
+    };
+    cards.retain(|name| e.root.path(&format!("{NET}/{name}/device")).exists());
+    cards.sort();
+    let mut good = Vec::new();
+    for card in &cards {
+        match judge(e.root, card) {
+            Ok(text) => good.push(format!("{card}: {text}")),
+            Err(Concern::Unread(why)) => return Finding::unknown(format!("{card}: {why}")),
+            Err(Concern::Short { current, fix }) => {
+                return Finding::raise(format!("{card}: {current}"), fix);
+            }
+        }
+    }
+    match good.as_slice() {
+        [] => Finding::absent("no network card"),
+        _ => Finding::ok(good.join(", ")),
+    }
+}
+
+/// What is wrong with a card.
+enum Concern {
+    /// A value cannot be read or understood.
+    Unread(String),
+    /// It can be better.
+    Short { current: String, fix: String },
+}
+
+/// The queues of `card` whose names start with `kind`, with the mask in `file` of each.
+fn queues(
+    root: &HostRoot,
+    card: &str,
+    kind: &str,
+    file: &str,
+) -> Result<Vec<(String, bool)>, Concern> {
+    let dir = format!("{NET}/{card}/queues");
+    let mut names = root
+        .entries(&dir)
+        .map_err(|error| Concern::Unread(error.to_string()))?;
+    names.retain(|name| name.starts_with(kind));
+    names.sort();
+    names
+        .into_iter()
+        .map(|name| {
+            let mask = root
+                .read(&format!("{dir}/{name}/{file}"))
+                .map_err(|e| Concern::Unread(e.to_string()))?;
+            let digits = mask.trim();
+            if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_hexdigit() || c == ',') {
+                return Err(Concern::Unread(format!("{name}/{file} holds {digits:?}")));
+            }
+            Ok((name, digits.chars().any(|c| c != '0' && c != ',')))
+        })
+        .collect()
+}
+
+/// A CPU mask with the first `cores` bits set, in the kernel's groups of 32.
+fn mask_of(cores: u32) -> String {
+    let (full, rest) = (cores / 32, cores % 32);
+    let mut words = if rest > 0 {
+        vec![format!("{:x}", (1u64 << rest) - 1)]
+    } else {
+        vec![]
+    };
+    words.extend((0..full).map(|_| "ffffffff".to_owned()));
+    words.join(",")
+}
+
+fn receive_queues(e: &Examination<'_>) -> Finding {
+    let cores = e.facts.limits.cores;
+    each_card(e, |root, card| {
+        let queues = queues(root, card, "rx-", "rps_cpus")?;
+        let spread = queues.iter().filter(|(_, masked)| *masked).count();
+        if queues.len() >= cores as usize {
+            return Ok(format!("{} queues", queues.len()));
+        }
+        if !queues.is_empty() && spread == queues.len() {
+            return Ok(format!("{} queues, spread by RPS", queues.len()));
+        }
+        let mask = mask_of(cores);
+        Err(Concern::Short {
+            current: format!("{} queues for {cores} cores, no RPS", queues.len()),
+            fix: format!("ethtool -L {card} combined {cores}; else echo {mask} > {NET}/{card}/queues/rx-N/rps_cpus"),
+        })
+    })
+    .needing(format!("{cores} queues, or RPS"))
+}
+
+fn transmit_queues(e: &Examination<'_>) -> Finding {
+    each_card(e, |root, card| {
+        let queues = queues(root, card, "tx-", "xps_cpus")?;
+        let mapped = queues.iter().filter(|(_, masked)| *masked).count();
+        if queues.len() < 2 || mapped == queues.len() {
+            return Ok(format!("{} queues", queues.len()));
+        }
+        Err(Concern::Short {
+            current: format!("{mapped} of {} queues mapped", queues.len()),
+            fix: format!("echo MASK > {NET}/{card}/queues/tx-N/xps_cpus, one core each"),
+        })
+    })
+}
+
+fn interrupts(e: &Examination<'_>) -> Finding {
+    let table = match e.root.read("/proc/interrupts") {
+        Ok(table) => table,
+        Err(error) => return Finding::unreadable(&error),
+    };
+    let cores = e.facts.limits.cores;
+    each_card(e, |root, card| {
+        let numbers = irqs_of(root, card, &table);
+        let mut places: Vec<String> = Vec::new();
+        for number in &numbers {
+            let path = format!("/proc/irq/{number}/smp_affinity_list");
+            let list = root
+                .read(&path)
+                .map_err(|error| Concern::Unread(error.to_string()))?;
+            places.push(list.trim().to_owned());
+        }
+        let one_place = places.len() > 1 && places.iter().all(|place| *place == places[0]);
+        let single_core = places
+            .first()
+            .is_some_and(|place| place.parse::<u32>().is_ok());
+        if cores > 1 && one_place && single_core {
+            let fix = "systemctl enable --now irqbalance, or write a core to each /proc/irq/N/smp_affinity_list";
+            return Err(Concern::Short {
+                current: format!("{} interrupts, all on core {}", places.len(), places[0]),
+                fix: fix.to_owned(),
+            });
+        }
+        Ok(format!("{} interrupts", places.len()))
+    })
+}
+
+/// The interrupts of a card: by the device's own list, else by its name in the table.
+fn irqs_of(root: &HostRoot, card: &str, table: &str) -> Vec<String> {
+    if let Ok(names) = root.entries(&format!("{NET}/{card}/device/msi_irqs")) {
+        let mut listed: Vec<String> = names
+            .into_iter()
+            .filter(|number| root.path(&format!("/proc/irq/{number}")).exists())
+            .collect();
+        listed.sort();
+        return listed;
+    }
+    let of_card = |line: &&str| {
+        line.split_whitespace()
+            .next_back()
+            .is_some_and(|name| name == card || name.starts_with(&format!("{card}-")))
+    };
+    let number = |line: &str| Some(line.trim_start().split_once(':')?.0.to_owned());
+    table
+        .lines()
+        .filter(of_card)
+        .filter_map(number)
+        .filter(|n| n.parse::<u32>().is_ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask_of;
+    use crate::doctor::finding::Verdict;
+    use crate::doctor::rules::tests::{Bench, STATUS};
+
+    const RULES: [&str; 3] = [
+        "receive queues",
+        "transmit queues (XPS)",
+        "interrupt affinity",
+    ];
+    const RPS: &str = "/sys/class/net/eth0/queues/rx-0/rps_cpus";
+    const XPS: [&str; 2] = [
+        "/sys/class/net/eth0/queues/tx-0/xps_cpus",
+        "/sys/class/net/eth0/queues/tx-1/xps_cpus",
+    ];
+
+    fn card(rps: &str, xps: &str, affinities: [&str; 2]) -> Bench {
+        let table = "     CPU0 CPU1\n 24: 1 2 PCI-MSI eth0-rx-0\n 25: 3 4 PCI-MSI eth0-rx-1\n 26: 0 0 PCI-MSI nvme\n";
+        Bench::with(&[
+            (STATUS, "Cpus_allowed_list:\t0-1\n"),
+            ("/sys/class/net/lo/mtu", "65536\n"),
+            ("/sys/class/net/eth0/device/vendor", "0x1af4\n"),
+            (RPS, rps),
+            (XPS[0], xps),
+            (XPS[1], xps),
+            ("/proc/interrupts", table),
+            ("/proc/irq/24/smp_affinity_list", affinities[0]),
+            ("/proc/irq/25/smp_affinity_list", affinities[1]),
+        ])
+    }
+
+    #[test]
+    fn a_card_that_serves_one_core_only() {
+        let bench = card("00000000\n", "0\n", ["0\n", "0\n"]);
+        for rule in RULES {
+            let finding = bench.examine(rule);
+            assert_eq!(finding.verdict, Verdict::Raise, "{rule}");
+            assert!(
+                finding.current.unwrap().starts_with("eth0: ") && finding.fix.is_some(),
+                "{rule}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_card_that_reaches_every_core() {
+        let bench = card("3\n", "3\n", ["0\n", "1\n"]);
+        for rule in RULES {
+            assert_eq!(bench.examine(rule).verdict, Verdict::Ok, "{rule}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_no_card() {
+        let bench = Bench::with(&[
+            ("/sys/class/net/lo/mtu", "65536\n"),
+            ("/proc/interrupts", "CPU0\n"),
+        ]);
+        for rule in RULES {
+            assert!(
+                matches!(bench.examine(rule).verdict, Verdict::Absent(_)),
+                "{rule}"
+            );
+        }
+    }
+
+    #[test]
+    fn missing_garbled_and_denied() {
+        for rule in RULES {
+            assert!(
+                matches!(Bench::with(&[]).examine(rule).verdict, Verdict::Absent(_)),
+                "{rule}"
+            );
+        }
+        let garbled = card("every", "every", ["0", "1"]);
+        for (rule, path) in [(RULES[0], RPS), (RULES[1], XPS[0])] {
+            assert!(
+                matches!(garbled.examine(rule).verdict, Verdict::Unknown(_)),
+                "{rule}"
+            );
+            let denied = card("0", "0", ["0", "1"]).and_denied(path);
+            assert!(
+                matches!(denied.examine(rule).verdict, Verdict::Unknown(_)),
+                "{rule}"
+            );
+        }
+        let denied = card("0", "0", ["0", "0"]).and_denied("/proc/irq/24/smp_affinity_list");
+        assert!(matches!(
+            denied.examine(RULES[2]).verdict,
+            Verdict::Unknown(_)
+        ));
+        let garbled = card("0", "0", ["somewhere", "somewhere"]);
+        assert_eq!(
+            garbled.examine(RULES[2]).verdict,
+            Verdict::Ok,
+            "not a single core, so no complaint"
+        );
+    }
+
+    #[test]
+    fn masks_are_in_words_of_32() {
+        assert_eq!(mask_of(2), "3");
+        assert_eq!(mask_of(32), "ffffffff");
+        assert_eq!(mask_of(33), "1,ffffffff");
+        assert_eq!(mask_of(64), "ffffffff,ffffffff");
+    }
+}
