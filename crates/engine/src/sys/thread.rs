@@ -1,5 +1,6 @@
 //! Per-thread kernel state.
 
+use super::checked;
 use std::io;
 
 /// `unshare(CLONE_FILES)` for the calling thread.
@@ -8,8 +9,5 @@ pub(crate) fn unshare_descriptor_table() -> io::Result<()> {
     // - `unshare` takes no pointer: nothing to keep alive → the argument is a flag constant.
     // - CLONE_FILES only copies the caller's descriptor table: descriptors that are open now stay
     //   valid under the same numbers in both tables → no `OwnedFd` of this process dangles.
-    match unsafe { libc::unshare(libc::CLONE_FILES) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    checked(unsafe { libc::unshare(libc::CLONE_FILES) }).map(drop)
 }

@@ -1,0 +1,555 @@
+//! The driver that the engine is built for.
+//!
+//! An idle connection costs one pending poll. When that answers, the connection stands in a queue, and
+//! as many reads are submitted as there are buffers free; a read completes while it is submitted. So
+//! buffers follow reads in flight, never connections:
+//!
+//! ```text
+//!            poll answers            buffers free              bytes
+//!   POLL ───────────────► QUEUED ───────────────► RECEIVE ───────────────► the service
+//!    ▲                      ▲ ENOBUFS                │                          │
+//!    │                      └────────────────────────┤ more in the socket ──────┤ wants more
+//!    └───────────────────────────────────────────────┴──────────────────────────┘
+//! ```
+//!
+//! `poll-multi` leaves the poll pending; `recv` keeps a multishot read pending instead; `adaptive`
+//! does so for connections that are busy. Sends complete while they are submitted, too. What is pending
+//! when a connection ends is therefore a poll or a multishot read, and shutting the socket down
+//! completes both, except a multishot poll, which has to be cancelled.
+
+use super::{Data, Driver, Event, Sending};
+use crate::buffers::Outgoing;
+use crate::config::WatchPolicy;
+use crate::lifecycle::Phase;
+use crate::limits;
+use crate::listener::Listener;
+use crate::stats::WorkerStats;
+use crate::sys::buffer_ring::Lease;
+use crate::sys::ring::{Completion, Ring, RingSizes, Wait};
+use crate::table::{Record, Table, Watch};
+use crate::token::{Handle, Kind, parse, worker_token};
+use socket2::SockRef;
+use std::collections::VecDeque;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const READABLE: i16 = libc::POLLIN | libc::POLLRDHUP;
+
+/// Requests that the kernel holds until they are answered.
+const PENDING: Watch = Watch::POLL
+    .union(Watch::POLL_MULTISHOT)
+    .union(Watch::WRITE)
+    .union(Watch::RECEIVE)
+    .union(Watch::RECEIVE_MULTISHOT)
+    .union(Watch::SEND);
+
+/// Ways in which a connection is being read already, or soon.
+const READING: Watch = Watch::POLL
+    .union(Watch::RECEIVE)
+    .union(Watch::RECEIVE_MULTISHOT)
+    .union(Watch::QUEUED);
+
+pub(crate) struct UringDriver {
+    ring: Ring,
+    policy: WatchPolicy,
+    listeners: Vec<Listener>,
+    /// Connections to read from, first come first served.
+    queue: VecDeque<Handle>,
+    /// Requests submitted since the last wait that complete while they are submitted.
+    immediate: usize,
+    /// Answers of the last wait that were not of that kind.
+    deferred: usize,
+    promoted: Promoted,
+    stats: Arc<WorkerStats>,
+}
+
+/// Connections with a multishot read under `adaptive`, and the clock by which they cool.
+struct Promoted {
+    handles: Vec<Handle>,
+    budget: usize,
+    started: Instant,
+    second: u64,
+}
+
+impl UringDriver {
+    /// `workers` share the memory that promoted connections may take.
+    pub(crate) fn new(
+        config: &crate::Config,
+        listeners: Vec<Listener>,
+        stats: Arc<WorkerStats>,
+    ) -> io::Result<Self> {
+        let ring = Ring::new(RingSizes {
+            sq_entries: limits::SQ_ENTRIES,
+            cq_entries: limits::CQ_ENTRIES,
+            buffers: config.buffers,
+            buffer_bytes: config.buffer_bytes,
+        })?;
+        let budget = limits::PROMOTED_BYTES / limits::PROMOTED_CONNECTION_BYTES / config.workers;
+        Ok(Self {
+            ring,
+            policy: config.watch,
+            listeners,
+            queue: VecDeque::new(),
+            immediate: 0,
+            deferred: 0,
+            promoted: Promoted {
+                handles: Vec::new(),
+                budget: budget.max(1),
+                started: Instant::now(),
+                second: 0,
+            },
+            stats,
+        })
+    }
+
+    /// Submits reads for queued connections, one per free buffer.
+    fn receive_queued(&mut self, table: &mut Table) {
+        let free = self.ring.buffers().available();
+        let mut receives = 0;
+        while receives < free {
+            let Some(handle) = self.queue.pop_front() else {
+                break;
+            };
+            let Some(record) = table.claim(handle) else {
+                continue;
+            };
+            record.watch.remove(Watch::QUEUED);
+            if !record.wants_data() {
+                continue;
+            }
+            receives += 1;
+            if self.multishot_is_due(record) {
+                self.arm_multishot(handle, record);
+            } else {
+                record.watch.insert(Watch::RECEIVE);
+                self.ring.receive(handle.token(Kind::Receive), record.fd());
+                self.immediate += 1;
+            }
+        }
+    }
+
+    /// Whether a read that is started now should be a multishot one.
+    fn multishot_is_due(&self, record: &Record) -> bool {
+        match self.policy {
+            WatchPolicy::Recv => true,
+            WatchPolicy::Adaptive => {
+                record.heat >= limits::PROMOTE_HEAT
+                    && self.promoted.handles.len() < self.promoted.budget
+            }
+            WatchPolicy::Poll | WatchPolicy::PollMulti => false,
+        }
+    }
+
+    fn arm_multishot(&mut self, handle: Handle, record: &mut Record) {
+        record.watch.insert(Watch::RECEIVE_MULTISHOT);
+        self.ring
+            .receive_multishot(handle.token(Kind::ReceiveMultishot), record.fd());
+        if self.policy == WatchPolicy::Adaptive && !record.watch.has_any(Watch::PROMOTED) {
+            record.watch.insert(Watch::PROMOTED);
+            self.promoted.handles.push(handle);
+            self.stats.promoted.add(1);
+        }
+    }
+
+    fn queue(&mut self, handle: Handle, record: &mut Record) {
+        if !record.watch.has_any(Watch::QUEUED) {
+            record.watch.insert(Watch::QUEUED);
+            self.queue.push_back(handle);
+        }
+    }
+
+    /// How to wait: for everything that completes at once, and for a batch while there is much to do.
+    fn plan(&mut self, timeout: Option<Duration>) -> Wait {
+        let immediate = std::mem::take(&mut self.immediate);
+        let busy = self.deferred >= limits::BATCH_MIN;
+        if busy {
+            // Enough deferred work may wait already; if not, go on at once with what there is.
+            let batch = (2 * self.deferred).max(immediate).min(limits::BATCH_MAX);
+            let at_once = immediate > 0 || !self.queue.is_empty();
+            let timeout = if at_once {
+                Some(Duration::ZERO)
+            } else {
+                timeout
+            };
+            let batch_for = (!at_once).then_some(limits::BATCH_WAIT);
+            return Wait {
+                completions: batch,
+                timeout,
+                batch_for,
+            };
+        }
+        let timeout = if self.queue.is_empty() {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        };
+        Wait {
+            completions: immediate.max(1),
+            timeout,
+            batch_for: None,
+        }
+    }
+
+    /// Demotes connections that went quiet, a bounded number of them each second.
+    fn demote(&mut self, table: &mut Table) {
+        if self.policy != WatchPolicy::Adaptive {
+            return;
+        }
+        let second = self.promoted.started.elapsed().as_secs();
+        if second == self.promoted.second {
+            return;
+        }
+        self.promoted.second = second;
+        let mut left = limits::DEMOTIONS_PER_SECOND;
+        let ring = &mut self.ring;
+        self.promoted.handles.retain(|&handle| {
+            let Some(record) = table.claim(handle) else {
+                return false;
+            };
+            if !record.watch.has_any(Watch::RECEIVE_MULTISHOT) {
+                record.watch.remove(Watch::PROMOTED);
+                return false;
+            }
+            if left == 0 || !record.cool(second as u8) {
+                return true;
+            }
+            left -= 1;
+            record.watch.remove(Watch::PROMOTED);
+            ring.cancel(
+                handle.token(Kind::Cancel),
+                handle.token(Kind::ReceiveMultishot),
+            );
+            self.stats.demoted.add(1);
+            false
+        });
+    }
+
+    /// What an answer to one of a connection's requests means.
+    fn answered(
+        &mut self,
+        table: &mut Table,
+        kind: Kind,
+        handle: Handle,
+        answer: Answer,
+    ) -> Option<Event> {
+        let slot = handle.slot;
+        let Some(record) = table.claim(handle) else {
+            self.stats.completions_stale.add(1);
+            self.discard(answer.lease);
+            return None;
+        };
+        if !answer.more {
+            record.watch.remove(match kind {
+                Kind::Poll => Watch::POLL,
+                Kind::PollMultishot => Watch::POLL_MULTISHOT,
+                Kind::PollWrite => Watch::WRITE,
+                Kind::Receive => Watch::RECEIVE,
+                Kind::ReceiveMultishot => Watch::RECEIVE_MULTISHOT,
+                _ => Watch::default(),
+            });
+        }
+        if record.phase == Phase::Releasing {
+            let released = !record.watch.has_any(PENDING);
+            self.discard(answer.lease);
+            return released.then_some(Event::Released { slot });
+        }
+        match kind {
+            Kind::PollWrite => Some(Event::Writable { slot }),
+            Kind::Poll | Kind::PollMultishot => {
+                record.watch.insert(Watch::MORE);
+                if record.wants_data() {
+                    self.queue(handle, &mut table[slot]);
+                }
+                None
+            }
+            Kind::Receive | Kind::ReceiveMultishot => self.received(table, handle, answer),
+            _ => None,
+        }
+    }
+
+    fn received(&mut self, table: &mut Table, handle: Handle, answer: Answer) -> Option<Event> {
+        let slot = handle.slot;
+        let Answer {
+            result,
+            nonempty,
+            lease,
+            ..
+        } = answer;
+        let record = &mut table[slot];
+        match (result, lease) {
+            (1.., Some(lease)) => {
+                if nonempty {
+                    record.watch.insert(Watch::MORE);
+                } else {
+                    record.watch.remove(Watch::MORE);
+                }
+                if self.policy == WatchPolicy::Adaptive {
+                    record.warm(self.promoted.second as u8);
+                }
+                Some(Event::Data {
+                    slot,
+                    data: Data::Leased(lease),
+                })
+            }
+            (0, lease) => {
+                self.discard(lease);
+                Some(Event::Ended { slot })
+            }
+            (_, lease) => {
+                self.discard(lease);
+                self.receive_failed(table, handle, -result)
+            }
+        }
+    }
+
+    fn receive_failed(&mut self, table: &mut Table, handle: Handle, errno: i32) -> Option<Event> {
+        let record = &mut table[handle.slot];
+        match errno {
+            libc::ENOBUFS => {
+                self.stats.buffers_exhausted.add(1);
+                record.watch.insert(Watch::MORE);
+                self.read(table, handle.slot);
+                None
+            }
+            // Readiness that was gone when we came, or a multishot read that was ended on purpose.
+            libc::EAGAIN | libc::EINTR | libc::ECANCELED => {
+                record.watch.remove(Watch::MORE);
+                self.read(table, handle.slot);
+                None
+            }
+            errno => {
+                let error = io::Error::from_raw_os_error(errno);
+                Some(Event::Failed {
+                    slot: handle.slot,
+                    error,
+                })
+            }
+        }
+    }
+
+    fn discard(&mut self, lease: Option<Lease>) {
+        if let Some(lease) = lease {
+            self.ring.buffers_mut().give_back(lease);
+        }
+    }
+}
+
+/// The part of a completion that says what happened.
+struct Answer {
+    result: i32,
+    more: bool,
+    nonempty: bool,
+    lease: Option<Lease>,
+}
+
+impl Driver for UringDriver {
+    const SENDS_AT_ONCE: bool = false;
+
+    fn listeners(&mut self) -> &mut [Listener] {
+        &mut self.listeners
+    }
+
+    fn watch_mailbox(&mut self, wake: BorrowedFd<'_>) {
+        self.ring
+            .poll(worker_token(Kind::Wake, 0), wake, libc::POLLIN, false);
+    }
+
+    fn accept(&mut self, listener: u8) -> io::Result<()> {
+        if let Some(socket) = self.listeners.get(usize::from(listener)) {
+            self.ring.accept(listener, socket.as_fd());
+        }
+        Ok(())
+    }
+
+    fn stop_accepting(&mut self) {
+        for listener in self.listeners.drain(..) {
+            // Ends the pending accept, which would keep the socket open.
+            let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
+        }
+    }
+
+    fn wait(&mut self, table: &mut Table, timeout: Option<Duration>) -> io::Result<()> {
+        self.demote(table);
+        self.receive_queued(table);
+        let wait = self.plan(timeout);
+        self.deferred = 0;
+        self.ring.enter(wait)?;
+        self.stats.completions_overflowed.set(self.ring.overflows());
+        Ok(())
+    }
+
+    fn next(&mut self, table: &mut Table) -> Option<Event> {
+        loop {
+            let (token, answer) = match self.ring.take()? {
+                Completion::Accepted {
+                    listener,
+                    socket,
+                    more,
+                } => {
+                    self.deferred += 1;
+                    return Some(match socket {
+                        Ok(socket) => {
+                            if !more {
+                                // Ended by a full completion queue: nothing is wrong, go on.
+                                let _ = self.accept(listener);
+                            }
+                            Event::Accepted { listener, socket }
+                        }
+                        Err(error) => Event::AcceptStopped {
+                            listener,
+                            error: Some(error),
+                        },
+                    });
+                }
+                Completion::Sent {
+                    token,
+                    outgoing,
+                    result,
+                } => {
+                    // A connection is not released while its send is pending.
+                    let (_, handle) = parse(token)?;
+                    table[handle.slot].watch.remove(Watch::SEND);
+                    return Some(Event::Sent {
+                        slot: handle.slot,
+                        outgoing,
+                        result,
+                    });
+                }
+                Completion::Other {
+                    token,
+                    result,
+                    more,
+                    nonempty,
+                    lease,
+                } => (
+                    token,
+                    Answer {
+                        result,
+                        more,
+                        nonempty,
+                        lease,
+                    },
+                ),
+            };
+            match parse(token) {
+                Some((Kind::Wake, _)) => return Some(Event::Woken),
+                Some((Kind::Cancel | Kind::Close, _)) => {}
+                Some((kind, handle)) => {
+                    self.deferred += usize::from(kind != Kind::Receive);
+                    if let Some(event) = self.answered(table, kind, handle, answer) {
+                        return Some(event);
+                    }
+                }
+                None => self.stats.completions_stale.add(1),
+            }
+        }
+    }
+
+    fn bytes(&self, data: &Data) -> &[u8] {
+        match data {
+            Data::Leased(lease) => self.ring.buffers().bytes(lease),
+            Data::Scratch(_) => &[],
+        }
+    }
+
+    fn give_back(&mut self, data: Data) {
+        if let Data::Leased(lease) = data {
+            self.ring.buffers_mut().give_back(lease);
+        }
+    }
+
+    fn open(&mut self, _: &mut Table, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn read(&mut self, table: &mut Table, slot: u32) {
+        let Some(handle) = table.handle(slot) else {
+            return;
+        };
+        let record = &mut table[slot];
+        if !record.wants_data() || record.watch.has_any(READING) {
+            return;
+        }
+        if record.watch.has_any(Watch::MORE) {
+            self.queue(handle, record);
+        } else if self.multishot_is_due(record) {
+            self.arm_multishot(handle, record);
+        } else if self.policy == WatchPolicy::PollMulti {
+            if !record.watch.has_any(Watch::POLL_MULTISHOT) {
+                record.watch.insert(Watch::POLL_MULTISHOT);
+                self.ring.poll(
+                    handle.token(Kind::PollMultishot),
+                    record.fd(),
+                    READABLE,
+                    true,
+                );
+            }
+        } else {
+            record.watch.insert(Watch::POLL);
+            self.ring
+                .poll(handle.token(Kind::Poll), record.fd(), READABLE, false);
+        }
+    }
+
+    fn pause(&mut self, table: &mut Table, slot: u32) {
+        let Some(handle) = table.handle(slot) else {
+            return;
+        };
+        if table[slot].watch.has_any(Watch::RECEIVE_MULTISHOT) {
+            self.ring.cancel(
+                handle.token(Kind::Cancel),
+                handle.token(Kind::ReceiveMultishot),
+            );
+        }
+    }
+
+    fn send(&mut self, table: &mut Table, slot: u32, outgoing: Outgoing) -> Sending {
+        let Some(handle) = table.handle(slot) else {
+            return Sending::Done(outgoing, Err(io::ErrorKind::NotConnected.into()));
+        };
+        let record = &mut table[slot];
+        record.watch.insert(Watch::SEND);
+        self.ring
+            .send(handle.token(Kind::Send), record.fd(), outgoing);
+        self.immediate += 1;
+        Sending::Pending
+    }
+
+    fn await_writable(&mut self, table: &mut Table, slot: u32) {
+        let Some(handle) = table.handle(slot) else {
+            return;
+        };
+        let record = &mut table[slot];
+        record.watch.insert(Watch::WRITE);
+        self.ring.poll(
+            handle.token(Kind::PollWrite),
+            record.fd(),
+            libc::POLLOUT,
+            false,
+        );
+    }
+
+    fn release(&mut self, table: &mut Table, slot: u32) -> bool {
+        let Some(handle) = table.handle(slot) else {
+            return true;
+        };
+        let record = &mut table[slot];
+        if !record.watch.has_any(PENDING) {
+            return true;
+        }
+        if record.watch.has_any(Watch::POLL_MULTISHOT) {
+            self.ring.cancel(
+                handle.token(Kind::Cancel),
+                handle.token(Kind::PollMultishot),
+            );
+        }
+        false
+    }
+
+    fn close(&mut self, socket: OwnedFd) {
+        self.ring.close(worker_token(Kind::Close, 0), socket);
+    }
+}

@@ -1,0 +1,52 @@
+//! Whether this process can use io_uring, asked of the running kernel and not of its version.
+
+use crate::error::UringUnavailable;
+use crate::sys::ring::{Ring, RingSizes};
+use std::io;
+
+/// What the running kernel's io_uring has beyond the floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UringFeatures {
+    /// One buffer serves many reads (Linux 6.12).
+    pub incremental_buffers: bool,
+    /// A wait can ask for a batch and settle for less after a while (Linux 6.12).
+    pub batched_wait: bool,
+}
+
+/// Sets up a small ring with everything the engine needs, and takes it down again.
+///
+/// # Errors
+/// The reason why it cannot be had, with the fix.
+pub fn uring() -> Result<UringFeatures, UringUnavailable> {
+    let sizes = RingSizes {
+        sq_entries: 8,
+        cq_entries: 16,
+        buffers: 1,
+        buffer_bytes: 4096,
+    };
+    let ring = Ring::new(sizes).map_err(|error| explain(&error))?;
+    Ok(UringFeatures {
+        incremental_buffers: ring.buffers().incremental(),
+        batched_wait: ring.batches(),
+    })
+}
+
+pub(crate) fn explain(error: &io::Error) -> UringUnavailable {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::ENOSYS | libc::EACCES) => match disabled() {
+            Some(value) if value > 0 => UringUnavailable::Sysctl(value),
+            _ => UringUnavailable::Refused,
+        },
+        Some(libc::EINVAL) => UringUnavailable::Missing("deferred task runs or buffer rings"),
+        _ => UringUnavailable::Other(error.to_string()),
+    }
+}
+
+fn disabled() -> Option<u8> {
+    std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}

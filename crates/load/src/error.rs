@@ -1,0 +1,29 @@
+//! What keeps a run from starting or finishing, with what to do about it.
+
+use std::fmt;
+
+/// A run that could not be carried out: what happened, and the fix.
+///
+/// What goes wrong with single connections is no error but a count in the [`Report`](crate::Report).
+#[derive(Debug)]
+pub struct Error {
+    what: String,
+    fix: String,
+}
+
+impl Error {
+    pub(crate) fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.what, self.fix)
+    }
+}
+
+impl std::error::Error for Error {}

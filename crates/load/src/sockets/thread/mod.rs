@@ -1,0 +1,229 @@
+//! One thread's connections: an epoll loop that opens, sends, checks and closes what is due.
+//!
+//! Every turn of the loop does what the clock says is due, then waits until something comes or the next
+//! thing falls due. Nothing is allocated per message; the readiness of all sockets is edge-triggered and
+//! registered once.
+
+mod closing;
+mod messages;
+mod opening;
+
+use super::Plan;
+use super::connection::{Connection, State};
+use crate::phase::{DoneOnce, Phase, Stage, TrafficTimes};
+use crate::tally::Tally;
+use crate::workload::{Arrivals, Pattern, Ramp, Tape, Traffic, Turns};
+use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
+use std::collections::VecDeque;
+use std::io;
+use std::mem::MaybeUninit;
+
+/// Bytes read at once.
+const SCRATCH_BYTES: usize = 64 << 10;
+/// Events taken at once.
+const EVENTS: usize = 512;
+/// How long the thread sleeps at most, so that its counters stay fresh.
+const SLEEP_NS_MAX: u64 = 100_000_000;
+/// The key of the waker; connections have their index.
+const WAKER: u64 = u64::MAX;
+
+/// A thread's share of the run.
+pub(super) struct ClientThread<'a> {
+    plan: &'a Plan,
+    stage: &'a Stage,
+    index: usize,
+    epoll: OwnedFd,
+    connections: Vec<Connection>,
+    tape: Tape,
+    turns: Turns,
+    ramp: Ramp,
+    arrivals: Option<Arrivals>,
+    churn: Option<Arrivals>,
+    times: TrafficTimes,
+    /// Arrivals and churn that were dealt with.
+    arrived: u64,
+    churned: u64,
+    stampeded: bool,
+    pipeline_filled: bool,
+    /// Connections to open, in order: those never opened, then those to be opened again.
+    opened: usize,
+    reopen: VecDeque<u32>,
+    /// Handshakes by when they are given up, the oldest in front; answered ones are skipped.
+    handshakes: VecDeque<(u64, u32)>,
+    handshakes_in_flight: usize,
+    /// Messages queued on connections that may still answer them.
+    outstanding: u64,
+    awaiting_peer_close: usize,
+    /// Closed loop: when the messages under way were sent, `pipeline` per slot.
+    sent_ns: Vec<u64>,
+    scratch: Box<[u8]>,
+    done: DoneOnce,
+    tally: Tally,
+}
+
+impl<'a> ClientThread<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        stage: &'a Stage,
+        index: usize,
+        done: DoneOnce,
+        tally: Tally,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(
+            &epoll,
+            stage.waker(index),
+            epoll::EventData::new_u64(WAKER),
+            epoll::EventFlags::IN,
+        )?;
+        let workload = &plan.settings.workload;
+        let connections = plan.share(workload.connections, index);
+        let all_active = workload.active.of(workload.connections);
+        let active = plan.share(all_active, index);
+        let tape = Tape::new(workload);
+        let rate = match workload.traffic {
+            Traffic::OpenLoop {
+                messages_per_second,
+            } if active > 0 => messages_per_second,
+            _ => 0.0,
+        };
+        let pipeline = match workload.traffic {
+            Traffic::ClosedLoop { pipeline } => pipeline,
+            _ => 0,
+        };
+        let id = |local: usize| (local * plan.threads + index) as u64;
+        Ok(Self {
+            epoll,
+            connections: (0..connections)
+                .map(|local| Connection::new(tape.start(id(local))))
+                .collect(),
+            turns: Turns::new(connections, active),
+            ramp: Ramp::new(workload, plan.threads),
+            // Only the first threads have an active connection if there are fewer of those than threads.
+            arrivals: Arrivals::new(rate, workload.pattern, index, plan.threads.min(all_active)),
+            churn: Arrivals::new(
+                workload.churn_per_second,
+                Pattern::Uniform,
+                index,
+                plan.threads,
+            ),
+            times: stage.traffic_times(),
+            arrived: 0,
+            churned: 0,
+            stampeded: workload.pattern != Pattern::Stampede,
+            pipeline_filled: pipeline == 0,
+            opened: 0,
+            reopen: VecDeque::new(),
+            handshakes: VecDeque::new(),
+            handshakes_in_flight: 0,
+            outstanding: 0,
+            awaiting_peer_close: 0,
+            sent_ns: vec![0; active * pipeline],
+            scratch: vec![0; SCRATCH_BYTES].into(),
+            plan,
+            stage,
+            index,
+            tape,
+            done,
+            tally,
+        })
+    }
+
+    /// Runs all phases; returns what was found out.
+    pub(super) fn run(mut self) -> io::Result<Tally> {
+        let mut events = [MaybeUninit::<epoll::Event>::uninit(); EVENTS];
+        while let Some(phase) = self.stage.phase() {
+            let now = self.stage.clock.now_ns();
+            let next_due = self.advance(phase, now);
+            self.tally.publish(now);
+            if self.done.pending(phase) && self.is_done(phase) {
+                self.done.tell(phase);
+            }
+            let sleep = next_due
+                .saturating_sub(self.stage.clock.now_ns())
+                .min(SLEEP_NS_MAX);
+            let timeout = Timespec {
+                tv_sec: 0,
+                tv_nsec: sleep as _,
+            };
+            let (ready, _) = match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
+                Err(rustix::io::Errno::INTR) => continue,
+                result => result?,
+            };
+            for event in ready.iter() {
+                match event.data.u64() {
+                    WAKER => _ = rustix::io::read(self.stage.waker(self.index), &mut [0_u8; 8]),
+                    key => self.connection_ready(phase, key as usize, event.flags),
+                }
+            }
+        }
+        self.count_what_is_left();
+        Ok(self.tally)
+    }
+
+    /// Does what is due in this phase. Returns when the next thing is.
+    fn advance(&mut self, phase: Phase, now: u64) -> u64 {
+        let mut next_due = self.give_up_handshakes(now);
+        match phase {
+            Phase::Connect => next_due = next_due.min(self.open_due(now)),
+            Phase::Idle => {}
+            Phase::Warmup | Phase::Hold | Phase::Drain => {
+                self.times = self.stage.traffic_times();
+                if phase != Phase::Drain {
+                    self.fill_pipelines();
+                    next_due = next_due
+                        .min(self.stampede_due(now))
+                        .min(self.churn_due(now));
+                }
+                next_due = next_due.min(self.send_due(now)).min(self.open_due(now));
+            }
+            Phase::Close => self.close_all(),
+        }
+        next_due
+    }
+
+    fn is_done(&self, phase: Phase) -> bool {
+        let all_opened = self.opened == self.connections.len()
+            && self.reopen.is_empty()
+            && self.handshakes_in_flight == 0;
+        match phase {
+            Phase::Connect => all_opened,
+            Phase::Idle | Phase::Warmup | Phase::Hold => false,
+            Phase::Drain => all_opened && self.outstanding == 0,
+            Phase::Close => self.awaiting_peer_close == 0,
+        }
+    }
+
+    fn connection_ready(&mut self, phase: Phase, index: usize, flags: epoll::EventFlags) {
+        use epoll::EventFlags as Ready;
+        if self.connections[index].state == State::AwaitsHandshake {
+            if flags.intersects(Ready::OUT | Ready::ERR | Ready::HUP) {
+                self.handshake_over(index);
+            }
+        } else if flags.contains(Ready::OUT) {
+            self.send(index);
+        }
+        if flags.intersects(Ready::IN | Ready::RDHUP | Ready::HUP | Ready::ERR) {
+            self.receive(
+                phase,
+                index,
+                flags.intersects(Ready::RDHUP | Ready::HUP | Ready::ERR),
+            );
+        }
+    }
+
+    fn count_what_is_left(&mut self) {
+        let message = self.tape.message_bytes() as u64;
+        for connection in &self.connections {
+            self.tally.counters.unclosed += u64::from(connection.state == State::AwaitsPeerClose);
+            self.tally.counters.unanswered += connection.outstanding(message);
+        }
+        self.tally.counters.open = 0;
+        self.tally.publish(self.stage.clock.now_ns());
+    }
+}
+
+fn reason(doing: &str, error: &io::Error) -> String {
+    format!("{doing}: {error}")
+}
