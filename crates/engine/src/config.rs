@@ -100,6 +100,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Memory that a worker takes before its first connection, at most: its ring, its read buffers, what
+    /// it keeps for reuse, and the touched part of its stack.
+    #[must_use]
+    pub fn worker_bytes(&self) -> u64 {
+        const STACK_BYTES: u64 = 64 << 10;
+        let ring = u64::from(limits::SQ_ENTRIES) * 64 + u64::from(limits::CQ_ENTRIES) * 2 * 16;
+        let buffers = u64::from(self.buffers) * u64::from(self.buffer_bytes);
+        STACK_BYTES + ring + buffers + limits::POOL_BYTES as u64
+    }
+
     /// Checks what can be checked without asking the kernel.
     pub(crate) fn validate(&self) -> Result<(), StartError> {
         let require = |holds: bool, what: &str| {

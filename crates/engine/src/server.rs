@@ -27,6 +27,7 @@ pub struct Server<M: Send + 'static> {
     fallback: Option<UringUnavailable>,
     workers: Vec<RunningWorker>,
     mailboxes: Arc<[Mailbox<M>]>,
+    ended: Option<Receiver<usize>>,
 }
 
 struct RunningWorker {
@@ -67,12 +68,14 @@ impl<M: Send + 'static> Server<M> {
             mailboxes.map_err(StartError::os("making an eventfd per worker"))?;
         let config = Arc::new(config);
         let make_service = Arc::new(make_service);
+        let (ended_sender, ended) = mpsc::channel();
         let mut server = Self {
             addresses: Vec::new(),
             engine,
             fallback,
             workers: Vec::new(),
             mailboxes,
+            ended: Some(ended),
         };
         let mut go = Vec::with_capacity(config.workers);
         let mut listen = config.listen.clone();
@@ -85,6 +88,10 @@ impl<M: Send + 'static> Server<M> {
                 config: Arc::clone(&config),
                 mailboxes: Arc::clone(&server.mailboxes),
                 stats: Arc::default(),
+                ended: EndedNote {
+                    worker: index,
+                    sender: ended_sender.clone(),
+                },
             };
             let (addresses, go_sender) = server.spawn(setup, Arc::clone(&make_service))?;
             listen.clone_from(&addresses);
@@ -189,22 +196,10 @@ impl<M: Send + 'static> Server<M> {
             .for_each(|mailbox| mailbox.drain(until));
     }
 
-    /// Whether every worker has ended, by draining or otherwise.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        let ended =
-            |worker: &RunningWorker| worker.thread.as_ref().is_none_or(JoinHandle::is_finished);
-        self.workers.iter().all(ended)
-    }
-
-    /// Whether some worker has ended although no drain was asked for, or in the middle of one.
-    #[must_use]
-    pub fn has_failed_worker(&self) -> bool {
-        let ended = |worker: &RunningWorker| {
-            let thread_ended = worker.thread.as_ref().is_some_and(JoinHandle::is_finished);
-            thread_ended && worker.stats.snapshot().live > 0
-        };
-        self.workers.iter().any(ended)
+    /// Where the number of each worker arrives as it ends, which without a drain it should not. May be
+    /// taken once.
+    pub fn take_ended(&mut self) -> Option<Receiver<usize>> {
+        self.ended.take()
     }
 
     /// Waits until every worker has ended.
@@ -263,6 +258,20 @@ struct WorkerSetup<M> {
     config: Arc<Config>,
     mailboxes: Arc<[Mailbox<M>]>,
     stats: Arc<WorkerStats>,
+    ended: EndedNote,
+}
+
+/// Sends the worker's number when its thread ends, in whatever way.
+struct EndedNote {
+    worker: usize,
+    sender: Sender<usize>,
+}
+
+impl Drop for EndedNote {
+    fn drop(&mut self) {
+        // Nobody need be listening.
+        let _ = self.sender.send(self.worker);
+    }
 }
 
 impl<M: Send + 'static> WorkerSetup<M> {
@@ -363,7 +372,9 @@ impl<M: Send + 'static> WorkerSetup<M> {
         if !listens {
             return Ok(());
         }
-        WorkerLoop::new(driver, held, service).run()
+        let served = WorkerLoop::new(driver, held, service).run();
+        drop(self.ended);
+        served
     }
 }
 

@@ -1,2 +1,0 @@
-//! The roadstead binary.
-#![forbid(unsafe_code)]
