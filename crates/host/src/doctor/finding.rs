@@ -37,7 +37,7 @@ impl Verdict {
         match self {
             Self::Ok => "ok",
             Self::Raise => "raise",
-            Self::Tolerable(_) => "low, tolerable",
+            Self::Tolerable(_) => "tolerable",
             Self::Stuck(_) => "cannot be raised here",
             Self::Absent(_) => "not here",
             Self::Unknown(_) => "not known",

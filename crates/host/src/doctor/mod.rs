@@ -2,14 +2,18 @@
 //!
 //! [`rules()`] hold every setting as data: what the target needs, what goes wrong without it, how to see it.
 //! [`Facts`] are found out once, then [`examine`] applies the rules and makes a [`Report`].
+//! [`tuning`] sets a host right and back; [`emit`] writes scripts, configuration and the guide from the rules.
 
+pub mod emit;
 mod facts;
 mod finding;
 mod report;
 mod rule;
 mod rules;
+mod table;
 mod target;
 mod tracking;
+pub mod tuning;
 mod uring;
 mod wanted;
 
@@ -43,4 +47,17 @@ pub fn examine(root: &HostRoot, facts: &Facts, target: &Target) -> Report {
             finding: rule.examine(&examination),
         });
     Report::new(examined.collect(), facts, target)
+}
+
+/// What keeps the running host from holding `connections` on `port`, a line for each: for a server to say as
+/// it starts, before it listens.
+#[must_use]
+pub fn shortcomings_at_start(connections: u64, port: u16) -> Vec<String> {
+    let root = HostRoot::live();
+    let target = Target {
+        connections,
+        port,
+        role: Role::Server,
+    };
+    examine(&root, &Facts::gather(&root, &target), &target).shortcomings()
 }

@@ -1,8 +1,8 @@
 //! Network cards: whether receive work reaches every core. Hosts with loopback only have none of this.
 
-use crate::HostRoot;
 use crate::doctor::finding::Finding;
 use crate::doctor::rule::{Check, Examination, Group, Rule, Weight};
+use crate::{HostRoot, ReadError};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -91,9 +91,12 @@ fn queues(
     names
         .into_iter()
         .map(|name| {
-            let mask = root
-                .read(&format!("{dir}/{name}/{file}"))
-                .map_err(|e| Concern::Unread(e.to_string()))?;
+            let mask = match root.read(&format!("{dir}/{name}/{file}")) {
+                Ok(mask) => mask,
+                // A kernel that cannot steer has no mask.
+                Err(ReadError::Missing { .. }) => return Ok((name, false)),
+                Err(error) => return Err(Concern::Unread(error.to_string())),
+            };
             let digits = mask.trim();
             if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_hexdigit() || c == ',') {
                 return Err(Concern::Unread(format!("{name}/{file} holds {digits:?}")));
@@ -101,6 +104,14 @@ fn queues(
             Ok((name, digits.chars().any(|c| c != '0' && c != ',')))
         })
         .collect()
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{count} {what}s")
+    }
 }
 
 /// A CPU mask with the first `cores` bits set, in the kernel's groups of 32.
@@ -121,14 +132,14 @@ fn receive_queues(e: &Examination<'_>) -> Finding {
         let queues = queues(root, card, "rx-", "rps_cpus")?;
         let spread = queues.iter().filter(|(_, masked)| *masked).count();
         if queues.len() >= cores as usize {
-            return Ok(format!("{} queues", queues.len()));
+            return Ok(counted(queues.len(), "queue"));
         }
         if !queues.is_empty() && spread == queues.len() {
-            return Ok(format!("{} queues, spread by RPS", queues.len()));
+            return Ok(format!("{}, spread by RPS", counted(queues.len(), "queue")));
         }
         let mask = mask_of(cores);
         Err(Concern::Short {
-            current: format!("{} queues for {cores} cores, no RPS", queues.len()),
+            current: format!("{} for {cores} cores, no RPS", counted(queues.len(), "queue")),
             fix: format!("ethtool -L {card} combined {cores}; else echo {mask} > {NET}/{card}/queues/rx-N/rps_cpus"),
         })
     })
@@ -140,7 +151,7 @@ fn transmit_queues(e: &Examination<'_>) -> Finding {
         let queues = queues(root, card, "tx-", "xps_cpus")?;
         let mapped = queues.iter().filter(|(_, masked)| *masked).count();
         if queues.len() < 2 || mapped == queues.len() {
-            return Ok(format!("{} queues", queues.len()));
+            return Ok(counted(queues.len(), "queue"));
         }
         Err(Concern::Short {
             current: format!("{mapped} of {} queues mapped", queues.len()),
@@ -176,7 +187,7 @@ fn interrupts(e: &Examination<'_>) -> Finding {
                 fix: fix.to_owned(),
             });
         }
-        Ok(format!("{} interrupts", places.len()))
+        Ok(counted(places.len(), "interrupt"))
     })
 }
 
