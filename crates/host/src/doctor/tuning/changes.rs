@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::journal::Journal;
+use super::overrides::Overrides;
 use super::{
     LIMITS_PATH, RULESET_PATH, SCRIPT_STATE_PATH, SYSCTL_PATH, TuningError, UNIT_PATH, files,
 };
@@ -78,6 +79,7 @@ impl Changes {
         target: &Target,
         journal: &Journal,
     ) -> Result<(), TuningError> {
+        let overrides = Overrides::read(root);
         let mut persisted: Vec<(&str, String)> = Vec::new();
         for rule in rules().filter(|rule| rule.concerns(target.role)) {
             let Some(wanted) = rule.sysctl(target) else {
@@ -100,6 +102,12 @@ impl Changes {
             match (improved, earlier, refusal) {
                 (Some(_), _, Some(why)) => self.left.push(format!("{}: {why}", rule.name)),
                 (Some(after), earlier, None) => {
+                    if let Some((file, value)) = overrides.spoils(rule.name, wanted) {
+                        self.left.push(format!(
+                            "{file} sets {} back to {value} at the next boot",
+                            rule.name
+                        ));
+                    }
                     persisted.push((rule.name, after.clone()));
                     if before.is_some() || earlier.is_none_or(|entry| entry.after != after) {
                         self.settings.push(SettingChange {
@@ -200,7 +208,7 @@ impl Changes {
             root,
             RULESET_PATH,
             nftables(target.port),
-            "now, and at each start of roadstead.service",
+            "at each start of roadstead.service",
         )?;
         self.load_ruleset = root.is_live();
         Ok(())
@@ -249,7 +257,7 @@ impl fmt::Display for Changes {
             }
         }
         if self.load_ruleset {
-            writeln!(f, "  load table inet roadstead with nft")?;
+            writeln!(f, "  load table inet roadstead with nft, now")?;
         }
         for left in &self.left {
             writeln!(f, "  left as it is: {left}")?;

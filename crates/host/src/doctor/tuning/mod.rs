@@ -15,12 +15,15 @@ mod apply;
 mod changes;
 mod files;
 mod journal;
+mod overrides;
 mod revert;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::io;
+
+use crate::HostRoot;
 
 pub use apply::apply;
 pub use changes::{Changes, FileChange, SettingChange};
@@ -38,6 +41,12 @@ pub const RULESET_PATH: &str = "/etc/roadstead/notrack.nft";
 pub const JOURNAL_PATH: &str = "/var/lib/roadstead/tuning.json";
 /// What `scripts/tune.sh` keeps for `scripts/untune.sh`.
 pub const SCRIPT_STATE_PATH: &str = "/var/lib/roadstead/tune.state";
+
+/// Whether this user may not tune `root`: the running host is root's.
+#[must_use]
+pub fn needs_root(root: &HostRoot) -> bool {
+    root.is_live() && !nix::unistd::geteuid().is_root()
+}
 
 /// Why tuning stopped. What was done by then is in the journal, and can be reverted.
 #[derive(Debug)]
