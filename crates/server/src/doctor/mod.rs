@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::ValueEnum;
 use roadstead_host::HostRoot;
 use roadstead_host::doctor::tuning::{self, Changes};
@@ -99,6 +100,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         print!("{}", text_of(emitted, &target));
         return Ok(ExitCode::SUCCESS);
     }
+    if !args.root.is_dir() {
+        bail!("{} is no directory", args.root.display());
+    }
+    if (args.apply || args.revert) && tuning::needs_root(&root) {
+        bail!(
+            "changing this host takes root: run this with sudo, or see the fixes with `roadstead doctor`"
+        );
+    }
     if args.revert {
         return revert(&root);
     }
@@ -157,7 +166,7 @@ fn apply(args: &Args, root: &HostRoot, target: &Target) -> anyhow::Result<ExitCo
 
 fn confirmed() -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
-        anyhow::bail!("there is no terminal to ask on; say --yes to change this without asking");
+        bail!("there is no terminal to ask on; say --yes to change this without asking");
     }
     print!("Change this? [y/N] ");
     io::stdout().flush()?;
@@ -196,5 +205,60 @@ fn text_of(emitted: Emitted, target: &Target) -> String {
         Emitted::Tune => emit::tune_script(target),
         Emitted::Untune => emit::untune_script(),
         Emitted::Guide => emit::guide(target),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(flags: &[&str]) -> Result<Args, clap::Error> {
+        Cli::try_parse_from(["doctor"].iter().chain(flags)).map(|cli| cli.args)
+    }
+
+    #[test]
+    fn the_default_is_five_million_as_a_server() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(
+            (args.connections, args.role, args.port),
+            (5_000_000, Role::Server, 8080)
+        );
+        assert_eq!(
+            parse(&["--connections", "250k"]).unwrap().connections,
+            250_000
+        );
+    }
+
+    #[test]
+    fn wrong_usage_is_refused_with_exit_code_2() {
+        for flags in [
+            &["--connections", "0"][..],
+            &["--connections", "lots"],
+            &["--cores", "0"],
+            &["--role", "proxy"],
+            &["--port", "0"],
+            &["--apply", "--revert"],
+            &["--apply", "--json"],
+            &["--emit", "poetry"],
+        ] {
+            let refused = parse(flags)
+                .err()
+                .unwrap_or_else(|| panic!("{flags:?} was accepted"));
+            assert_eq!(refused.exit_code(), 2, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn every_file_that_can_be_printed_has_a_text() {
+        for what in Emitted::value_variants() {
+            assert!(text_of(*what, &Target::default()).lines().count() > 2);
+        }
     }
 }
