@@ -60,6 +60,11 @@ test *args:
     fi
     cargo test --workspace --locked --doc --quiet
 
+# Feed random host files to the readers and the doctor, for a minute or for `just fuzz SECONDS`. Needs cargo-fuzz.
+[group('check')]
+fuzz seconds="60":
+    cargo fuzz run -s none host_files -- -max_total_time={{seconds}}
+
 # Format the code.
 [group('check')]
 fmt:
