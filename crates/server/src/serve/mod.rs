@@ -93,8 +93,9 @@ fn serve_until_told(
                 return Ok(ExitCode::from(128 + signal as u8));
             }
             Happening::Signal(_) => {
-                let live = server.stats().live;
-                eprintln!("roadstead: draining {live} connections");
+                if !args.json {
+                    eprintln!("roadstead: draining {} connections", server.stats().live);
+                }
                 server.drain(args.drain_timeout);
                 draining = true;
             }

@@ -1,2 +1,0 @@
-//! The demo and side-by-side measurements.
-#![forbid(unsafe_code)]
