@@ -1,5 +1,6 @@
 //! What is found out once, with more than reading one file, before the rules are applied.
 
+use super::ethtool::Drivers;
 use super::target::Target;
 use super::tracking::Tracking;
 use super::uring::UringSupport;
@@ -16,6 +17,8 @@ pub struct Facts {
     pub conntrack_left: Option<u64>,
     /// What io_uring can do here.
     pub uring: UringSupport,
+    /// What the drivers of network cards tell.
+    pub drivers: Drivers,
 }
 
 impl Facts {
@@ -31,6 +34,7 @@ impl Facts {
             tracking,
             conntrack_left,
             uring: UringSupport::probe(root),
+            drivers: Drivers::ask(root),
         }
     }
 }

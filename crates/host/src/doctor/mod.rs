@@ -5,6 +5,7 @@
 //! [`tuning`] sets a host right and back; [`emit`] writes scripts, configuration and the guide from the rules.
 
 pub mod emit;
+mod ethtool;
 mod facts;
 mod finding;
 mod report;
@@ -17,6 +18,7 @@ pub mod tuning;
 mod uring;
 mod wanted;
 
+pub use ethtool::{Card, Drivers, Ring};
 pub use facts::Facts;
 pub use finding::{Finding, Verdict};
 pub use report::{Examined, Report};

@@ -1,5 +1,6 @@
 //! Network cards: whether receive work reaches every core. Hosts with loopback only have none of this.
 
+use crate::doctor::ethtool::{self, Card, Drivers, Ring};
 use crate::doctor::finding::Finding;
 use crate::doctor::rule::{Check, Examination, Group, Rule, Weight};
 use crate::{HostRoot, ReadError};
@@ -11,7 +12,8 @@ pub(super) const RULES: &[Rule] = &[
         weight: Weight::Advised,
         role: None,
         why: "A card spreads flows over its receive queues (RSS), each served by a core. With fewer queues than cores \
-              the rest is spread in software (RPS: rps_cpus).",
+              the rest is spread in software (RPS: rps_cpus). RFS remembers flows by the ten thousand: at millions of \
+              them it forgets each before its next packet.",
         without: "One core takes every packet and is the ceiling, while others idle.",
         see: "ethtool -l DEV; ls /sys/class/net/DEV/queues; mpstat -P ALL 1 (soft)",
         check: Check::Inspect(receive_queues),
@@ -36,6 +38,27 @@ pub(super) const RULES: &[Rule] = &[
         see: "grep DEV /proc/interrupts; cat /proc/irq/N/smp_affinity_list; systemctl status irqbalance",
         check: Check::Inspect(interrupts),
     },
+    Rule {
+        name: "receive ring",
+        group: Group::NetworkCard,
+        weight: Weight::Advised,
+        role: None,
+        why: "Slots in which a card keeps packets until the kernel takes them: room for a burst, such as a fleet that \
+              reconnects.",
+        without: "Bursts are dropped by the card, and counted only by it (ethtool -S).",
+        see: "ethtool -g DEV; ethtool -S DEV | grep -i drop",
+        check: Check::Inspect(receive_ring),
+    },
+    Rule {
+        name: "offloads",
+        group: Group::NetworkCard,
+        weight: Weight::Advised,
+        role: None,
+        why: "Segmentation and receive offload let TCP handle many packets as one.",
+        without: "Each packet goes through TCP on its own: several times the CPU time for busy connections.",
+        see: "ethtool -k DEV",
+        check: Check::Inspect(offloads),
+    },
 ];
 
 const NET: &str = "/sys/class/net";
@@ -45,12 +68,10 @@ fn each_card(
     e: &Examination<'_>,
     judge: impl Fn(&HostRoot, &str) -> Result<String, Concern>,
 ) -> Finding {
-    let mut cards = match e.root.entries(NET) {
-        Ok(names) => names,
+    let cards = match ethtool::cards(e.root) {
+        Ok(cards) => cards,
         Err(error) => return Finding::unreadable(&error),
     };
-    cards.retain(|name| e.root.path(&format!("{NET}/{name}/device")).exists());
-    cards.sort();
     let mut good = Vec::new();
     for card in &cards {
         match judge(e.root, card) {
@@ -187,7 +208,70 @@ fn interrupts(e: &Examination<'_>) -> Finding {
                 fix: fix.to_owned(),
             });
         }
-        Ok(counted(places.len(), "interrupt"))
+        let balanced = if irqbalance_runs(root) {
+            ", irqbalance runs"
+        } else {
+            ""
+        };
+        Ok(format!("{}{balanced}", counted(places.len(), "interrupt")))
+    })
+}
+
+fn irqbalance_runs(root: &HostRoot) -> bool {
+    let processes = root.entries("/proc").unwrap_or_default();
+    let mut numbered = processes
+        .iter()
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    numbered.any(|pid| {
+        root.read(&format!("/proc/{pid}/comm"))
+            .is_ok_and(|name| name.trim() == "irqbalance")
+    })
+}
+
+/// Receive slots that take a burst of a fleet that reconnects.
+const RING_SLOTS: u64 = 1024;
+
+fn receive_ring(e: &Examination<'_>) -> Finding {
+    each_driver(e, |card| {
+        let Some(Ring { slots, slots_max }) = card.receive_ring else {
+            return Ok("no figure".to_owned());
+        };
+        if slots >= RING_SLOTS.min(slots_max) {
+            return Ok(format!("{slots} of {slots_max} slots"));
+        }
+        Err(Concern::Short {
+            current: format!("{slots} of {slots_max} slots"),
+            fix: format!("ethtool -G {} rx {}", card.name, slots_max),
+        })
+    })
+    .needing(format!("≥ {RING_SLOTS}, or the card's most"))
+}
+
+fn offloads(e: &Examination<'_>) -> Finding {
+    each_driver(e, |card| match card.offloads_off.as_deref() {
+        None => Ok("no answer".to_owned()),
+        Some([]) => Ok("on".to_owned()),
+        Some(off) => {
+            let switches: Vec<String> = off.iter().map(|name| format!("{name} on")).collect();
+            let fix = format!("ethtool -K {} {}", card.name, switches.join(" "));
+            Err(Concern::Short {
+                current: format!("off: {}", off.join(", ")),
+                fix,
+            })
+        }
+    })
+    .needing("on")
+}
+
+fn each_driver(e: &Examination<'_>, judge: impl Fn(&Card) -> Result<String, Concern>) -> Finding {
+    each_card(e, |_, name| match &e.facts.drivers {
+        Drivers::NotAsked(why) => Err(Concern::Unread(why.clone())),
+        Drivers::Asked(cards) => match cards.iter().find(|card| card.name == name) {
+            Some(card) => judge(card),
+            None => Err(Concern::Unread(
+                "came up while the doctor was looking".to_owned(),
+            )),
+        },
     })
 }
 
@@ -217,7 +301,7 @@ fn irqs_of(root: &HostRoot, card: &str, table: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::mask_of;
+    use super::{Card, Drivers, Ring, mask_of};
     use crate::doctor::finding::Verdict;
     use crate::doctor::rules::tests::{Bench, STATUS};
 
@@ -312,6 +396,76 @@ mod tests {
             garbled.examine(RULES[2]).verdict,
             Verdict::Ok,
             "not a single core, so no complaint"
+        );
+    }
+
+    fn driven(slots: u64, off: &[&'static str]) -> Bench {
+        let mut bench = card("3", "3", ["0", "1"]);
+        bench.facts.drivers = Drivers::Asked(vec![Card {
+            name: "eth0".to_owned(),
+            receive_ring: Some(Ring {
+                slots,
+                slots_max: 4096,
+            }),
+            offloads_off: Some(off.to_vec()),
+        }]);
+        bench
+    }
+
+    #[test]
+    fn what_drivers_tell() {
+        assert_eq!(
+            driven(1024, &[]).examine("receive ring").verdict,
+            Verdict::Ok
+        );
+        assert_eq!(driven(1024, &[]).examine("offloads").verdict, Verdict::Ok);
+        let short = driven(256, &["tso", "gro"]);
+        assert_eq!(
+            short.examine("receive ring").fix.unwrap(),
+            "ethtool -G eth0 rx 4096"
+        );
+        assert_eq!(
+            short.examine("offloads").fix.unwrap(),
+            "ethtool -K eth0 tso on gro on"
+        );
+        for rule in ["receive ring", "offloads"] {
+            assert_eq!(short.examine(rule).verdict, Verdict::Raise, "{rule}");
+            let unasked = card("3", "3", ["0", "1"]).examine(rule);
+            assert!(matches!(unasked.verdict, Verdict::Unknown(_)), "{rule}");
+            let mut silent = driven(256, &[]);
+            silent.facts.drivers = Drivers::Asked(vec![Card {
+                name: "eth0".into(),
+                receive_ring: None,
+                offloads_off: None,
+            }]);
+            assert_eq!(
+                silent.examine(rule).verdict,
+                Verdict::Ok,
+                "{rule}: such as virtio"
+            );
+            silent.facts.drivers = Drivers::Asked(vec![]);
+            assert!(
+                matches!(silent.examine(rule).verdict, Verdict::Unknown(_)),
+                "{rule}"
+            );
+            assert!(
+                matches!(Bench::with(&[]).examine(rule).verdict, Verdict::Absent(_)),
+                "{rule}"
+            );
+        }
+    }
+
+    #[test]
+    fn irqbalance_is_named() {
+        let bench = card("3", "3", ["0", "1"]);
+        assert_eq!(
+            bench.examine(RULES[2]).current.unwrap(),
+            "eth0: 2 interrupts"
+        );
+        let balanced = bench.and_file("/proc/42/comm", "irqbalance\n");
+        assert_eq!(
+            balanced.examine(RULES[2]).current.unwrap(),
+            "eth0: 2 interrupts, irqbalance runs"
         );
     }
 

@@ -35,6 +35,11 @@ impl Bench {
         Self::with(&[(path, "")]).and_denied(path)
     }
 
+    pub(super) fn and_file(self, path: &str, text: &str) -> Self {
+        self.tree.put(path, text);
+        self
+    }
+
     pub(super) fn and_denied(self, path: &str) -> Self {
         let root = self.root.denying(path);
         let limits = Limits::read(&root);
