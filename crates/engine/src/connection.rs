@@ -88,13 +88,17 @@ impl<'a, S: Service> Connection<'a, S> {
     /// Queues bytes for the peer. All that is queued in one batch of events leaves in one send.
     ///
     /// # Errors
-    /// [`SendError::Full`] when they do not fit, [`SendError::Closing`] after a close; nothing is
-    /// queued in either case.
+    /// [`SendError::Full`] when they do not fit, [`SendError::Closing`] after [`Self::close`] or
+    /// [`Self::finish`]; nothing is queued in either case.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), SendError> {
-        if !self.is_open() {
+        let finished = self.held.table[self.handle.slot]
+            .flags
+            .has_any(Flags::FINISH);
+        if finished || !self.is_open() {
             return Err(SendError::Closing);
         }
         if bytes.len() > self.room_bytes() {
+            self.held.congest_if_queued(self.handle.slot);
             return Err(SendError::Full);
         }
         if !bytes.is_empty() {

@@ -116,13 +116,26 @@ impl<S: Service> Held<S> {
             .get_mut(record.outbox)
             .expect("the record has its key");
         outbox.push(bytes, &mut self.pool);
-        if outbox.queued_bytes() > self.config.outbox_high_bytes
-            && !record.flags.has_any(Flags::CONGESTED)
-        {
+        if outbox.queued_bytes() > self.config.outbox_high_bytes {
+            self.congest(slot);
+        }
+        self.mark_dirty(slot);
+    }
+
+    /// Notes that a send found no room, whatever the water marks say: whoever was told so is told when
+    /// there is. A send that fits no empty outbox never will, and nothing would end its congestion.
+    pub(crate) fn congest_if_queued(&mut self, slot: u32) {
+        if self.queued_bytes(slot) > 0 {
+            self.congest(slot);
+        }
+    }
+
+    fn congest(&mut self, slot: u32) {
+        let record = &mut self.table[slot];
+        if !record.flags.has_any(Flags::CONGESTED) {
             record.flags.insert(Flags::CONGESTED);
             self.stats.congested.add(1);
         }
-        self.mark_dirty(slot);
     }
 
     /// Has the connection settled before the next wait: bytes sent, phase advanced, reading resumed.

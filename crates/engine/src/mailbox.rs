@@ -75,9 +75,10 @@ impl<M> Mailbox<M> {
 
     /// Moves all messages into `into`, which must be empty, and returns the order to drain, if any.
     pub(crate) fn take(&self, into: &mut Vec<M>) -> Option<Instant> {
-        // Cleared before the content is read: what is posted from here on signals again.
-        self.signalled.store(false, Ordering::SeqCst);
+        // In this order: a signal between the two would be cleared while it is noted as under way, and
+        // none would ever follow. What is posted from here on signals again.
         self.wake.clear();
+        self.signalled.store(false, Ordering::SeqCst);
         let mut content = self.lock();
         std::mem::swap(&mut content.messages, into);
         content.drain_until

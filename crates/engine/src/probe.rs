@@ -19,6 +19,18 @@ pub struct UringFeatures {
 /// # Errors
 /// The reason why it cannot be had, with the fix.
 pub fn uring() -> Result<UringFeatures, UringUnavailable> {
+    // In a thread that ends with it: some time after a ring is closed, the kernel interrupts the thread
+    // that had used it, and a caller's next blocking call would fail with EINTR.
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .spawn_scoped(scope, try_ring)
+            .map_err(|error| UringUnavailable::Other(format!("no thread to try it in: {error}")))?
+            .join()
+            .unwrap_or_else(|_| Err(UringUnavailable::Other("trying it panicked".to_owned())))
+    })
+}
+
+fn try_ring() -> Result<UringFeatures, UringUnavailable> {
     let sizes = RingSizes {
         sq_entries: 8,
         cq_entries: 16,

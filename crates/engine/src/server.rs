@@ -134,7 +134,14 @@ impl<M: Send + 'static> Server<M> {
                 "worker {index} ended while it started"
             )))
         });
-        let Ready { addresses, core } = ready?;
+        let Ready { addresses, core } = match ready {
+            Ok(ready) => ready,
+            Err(error) => {
+                // Whoever drops the mailboxes last closes them, in its own descriptor table: not there.
+                let _ = thread.join();
+                return Err(error);
+            }
+        };
         self.workers.push(RunningWorker {
             thread: Some(thread),
             core,

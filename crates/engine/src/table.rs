@@ -136,10 +136,12 @@ bit_set! {
         QUEUED = 64;
         /// The socket may hold more than was read.
         MORE = 128;
-        /// epoll: the last edge told of an end of stream or an error, behind the data.
+        /// The last readiness told of an end of stream or an error, behind the data.
         FINAL_EDGE = 256;
         /// io_uring: stands in the list of promoted connections.
         PROMOTED = 512;
+        /// io_uring: the multishot read is being cancelled.
+        ENDING = 1024;
     }
 }
 

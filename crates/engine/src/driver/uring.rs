@@ -17,6 +17,7 @@
 //! when a connection ends is therefore a poll or a multishot read, and shutting the socket down
 //! completes both, except a multishot poll, which has to be cancelled.
 
+use super::pace::Pace;
 use super::{Data, Driver, Event, Sending};
 use crate::buffers::Outgoing;
 use crate::config::WatchPolicy;
@@ -37,6 +38,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const READABLE: i16 = libc::POLLIN | libc::POLLRDHUP;
+/// Readiness behind which an end of stream or an error follows, told once.
+const FINAL: i16 = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
 
 /// Requests that the kernel holds until they are answered.
 const PENDING: Watch = Watch::POLL
@@ -58,10 +61,11 @@ pub(crate) struct UringDriver {
     listeners: Vec<Listener>,
     /// Connections to read from, first come first served.
     queue: VecDeque<Handle>,
-    /// Requests submitted since the last wait that complete while they are submitted.
-    immediate: usize,
-    /// Answers of the last wait that were not of that kind.
-    deferred: usize,
+    /// Sends since the last wait; they complete while they are submitted.
+    sends: usize,
+    pace: Pace,
+    /// The last wait gathered what it could: what stands in the queue is read next.
+    gathered: bool,
     promoted: Promoted,
     stats: Arc<WorkerStats>,
 }
@@ -93,8 +97,9 @@ impl UringDriver {
             policy: config.watch,
             listeners,
             queue: VecDeque::new(),
-            immediate: 0,
-            deferred: 0,
+            sends: 0,
+            pace: Pace::new(),
+            gathered: false,
             promoted: Promoted {
                 handles: Vec::new(),
                 budget: budget.max(1),
@@ -105,8 +110,8 @@ impl UringDriver {
         })
     }
 
-    /// Submits reads for queued connections, one per free buffer.
-    fn receive_queued(&mut self, table: &mut Table) {
+    /// Submits reads for queued connections, one per free buffer, and returns how many.
+    fn receive_queued(&mut self, table: &mut Table) -> usize {
         let free = self.ring.buffers().available();
         let mut receives = 0;
         while receives < free {
@@ -120,15 +125,15 @@ impl UringDriver {
             if !record.wants_data() {
                 continue;
             }
-            receives += 1;
             if self.multishot_is_due(record) {
                 self.arm_multishot(handle, record);
             } else {
+                receives += 1;
                 record.watch.insert(Watch::RECEIVE);
                 self.ring.receive(handle.token(Kind::Receive), record.fd());
-                self.immediate += 1;
             }
         }
+        receives
     }
 
     /// Whether a read that is started now should be a multishot one.
@@ -161,35 +166,30 @@ impl UringDriver {
         }
     }
 
-    /// How to wait: for everything that completes at once, and for a batch while there is much to do.
-    fn plan(&mut self, timeout: Option<Duration>) -> Wait {
-        let immediate = std::mem::take(&mut self.immediate);
-        let busy = self.deferred >= limits::BATCH_MIN;
-        if busy {
-            // Enough deferred work may wait already; if not, go on at once with what there is.
-            let batch = (2 * self.deferred).max(immediate).min(limits::BATCH_MAX);
-            let at_once = immediate > 0 || !self.queue.is_empty();
-            let timeout = if at_once {
-                Some(Duration::ZERO)
-            } else {
-                timeout
-            };
-            let batch_for = (!at_once).then_some(limits::BATCH_WAIT);
+    /// How to wait, with these reads just submitted.
+    ///
+    /// What was read must be answered now: the wait is over when the reads are. What was sent needs no
+    /// attention, so otherwise there is time to gather a batch, where the rate says that one comes.
+    fn plan(&mut self, receives: usize, timeout: Option<Duration>) -> Wait {
+        let sends = std::mem::take(&mut self.sends);
+        if receives > 0 {
             return Wait {
-                completions: batch,
+                completions: sends + receives,
                 timeout,
-                batch_for,
+                batch_for: None,
             };
         }
-        let timeout = if self.queue.is_empty() {
-            timeout
-        } else {
-            Some(Duration::ZERO)
+        let Some(batch) = self.pace.batch() else {
+            return Wait {
+                completions: 1,
+                timeout,
+                batch_for: None,
+            };
         };
         Wait {
-            completions: immediate.max(1),
-            timeout,
-            batch_for: None,
+            completions: sends + batch,
+            timeout: timeout.or(Some(limits::WAIT_MAX)),
+            batch_for: Some(limits::BATCH_WAIT),
         }
     }
 
@@ -218,10 +218,7 @@ impl UringDriver {
             }
             left -= 1;
             record.watch.remove(Watch::PROMOTED);
-            ring.cancel(
-                handle.token(Kind::Cancel),
-                handle.token(Kind::ReceiveMultishot),
-            );
+            end_multishot(ring, handle, record);
             self.stats.demoted.add(1);
             false
         });
@@ -247,7 +244,7 @@ impl UringDriver {
                 Kind::PollMultishot => Watch::POLL_MULTISHOT,
                 Kind::PollWrite => Watch::WRITE,
                 Kind::Receive => Watch::RECEIVE,
-                Kind::ReceiveMultishot => Watch::RECEIVE_MULTISHOT,
+                Kind::ReceiveMultishot => Watch::RECEIVE_MULTISHOT.union(Watch::ENDING),
                 _ => Watch::default(),
             });
         }
@@ -260,6 +257,9 @@ impl UringDriver {
             Kind::PollWrite => Some(Event::Writable { slot }),
             Kind::Poll | Kind::PollMultishot => {
                 record.watch.insert(Watch::MORE);
+                if answer.result & i32::from(FINAL) != 0 {
+                    record.watch.insert(Watch::FINAL_EDGE);
+                }
                 if record.wants_data() {
                     self.queue(handle, &mut table[slot]);
                 }
@@ -281,7 +281,7 @@ impl UringDriver {
         let record = &mut table[slot];
         match (result, lease) {
             (1.., Some(lease)) => {
-                if nonempty {
+                if nonempty || record.watch.has_any(Watch::FINAL_EDGE) {
                     record.watch.insert(Watch::MORE);
                 } else {
                     record.watch.remove(Watch::MORE);
@@ -316,7 +316,7 @@ impl UringDriver {
             }
             // Readiness that was gone when we came, or a multishot read that was ended on purpose.
             libc::EAGAIN | libc::EINTR | libc::ECANCELED => {
-                record.watch.remove(Watch::MORE);
+                record.watch.remove(Watch::MORE.union(Watch::FINAL_EDGE));
                 self.read(table, handle.slot);
                 None
             }
@@ -334,6 +334,18 @@ impl UringDriver {
         if let Some(lease) = lease {
             self.ring.buffers_mut().give_back(lease);
         }
+    }
+}
+
+/// Cancels a connection's multishot read, once: the answer may come after further data.
+fn end_multishot(ring: &mut Ring, handle: Handle, record: &mut Record) {
+    let reading = record.watch.has_any(Watch::RECEIVE_MULTISHOT);
+    if reading && !record.watch.has_any(Watch::ENDING) {
+        record.watch.insert(Watch::ENDING);
+        ring.cancel(
+            handle.token(Kind::Cancel),
+            handle.token(Kind::ReceiveMultishot),
+        );
     }
 }
 
@@ -373,9 +385,24 @@ impl Driver for UringDriver {
 
     fn wait(&mut self, table: &mut Table, timeout: Option<Duration>) -> io::Result<()> {
         self.demote(table);
-        self.receive_queued(table);
-        let wait = self.plan(timeout);
-        self.deferred = 0;
+        self.pace.advance();
+        // What was busy and goes quiet all at once is looked at nevertheless.
+        let cooling = (!self.promoted.handles.is_empty()).then_some(Duration::from_secs(1));
+        let timeout = [timeout, cooling].into_iter().flatten().min();
+        // While batches are gathered, gathering and reading take turns.
+        let gather = self.ring.batches() && self.pace.batch().is_some() && !self.gathered;
+        let receives = if gather {
+            0
+        } else {
+            self.receive_queued(table)
+        };
+        let timeout = match (self.queue.is_empty(), gather) {
+            (true, _) => timeout,
+            (false, true) => Some(limits::BATCH_WAIT),
+            (false, false) => Some(Duration::ZERO),
+        };
+        let wait = self.plan(receives, timeout);
+        self.gathered = receives == 0;
         self.ring.enter(wait)?;
         self.stats.completions_overflowed.set(self.ring.overflows());
         Ok(())
@@ -389,7 +416,7 @@ impl Driver for UringDriver {
                     socket,
                     more,
                 } => {
-                    self.deferred += 1;
+                    self.pace.arrived(1);
                     return Some(match socket {
                         Ok(socket) => {
                             if !more {
@@ -438,7 +465,7 @@ impl Driver for UringDriver {
                 Some((Kind::Wake, _)) => return Some(Event::Woken),
                 Some((Kind::Cancel | Kind::Close, _)) => {}
                 Some((kind, handle)) => {
-                    self.deferred += usize::from(kind != Kind::Receive);
+                    self.pace.arrived(u32::from(kind != Kind::Receive));
                     if let Some(event) = self.answered(table, kind, handle, answer) {
                         return Some(event);
                     }
@@ -495,14 +522,8 @@ impl Driver for UringDriver {
     }
 
     fn pause(&mut self, table: &mut Table, slot: u32) {
-        let Some(handle) = table.handle(slot) else {
-            return;
-        };
-        if table[slot].watch.has_any(Watch::RECEIVE_MULTISHOT) {
-            self.ring.cancel(
-                handle.token(Kind::Cancel),
-                handle.token(Kind::ReceiveMultishot),
-            );
+        if let Some(handle) = table.handle(slot) {
+            end_multishot(&mut self.ring, handle, &mut table[slot]);
         }
     }
 
@@ -514,7 +535,7 @@ impl Driver for UringDriver {
         record.watch.insert(Watch::SEND);
         self.ring
             .send(handle.token(Kind::Send), record.fd(), outgoing);
-        self.immediate += 1;
+        self.sends += 1;
         Sending::Pending
     }
 

@@ -18,8 +18,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
-/// `IORING_RECVSEND_POLL_FIRST`, `IORING_RECV_MULTISHOT` of `linux/io_uring.h`.
-const RECV_POLL_FIRST: u16 = 1;
+/// `IORING_RECV_MULTISHOT` of `linux/io_uring.h`.
 const RECV_MULTISHOT: u16 = 2;
 
 /// The top byte of `user_data` says who reads the rest of it: these two are the ring's own, all
@@ -84,6 +83,8 @@ pub(crate) struct Ring {
     sends: ManuallyDrop<Slab<(u64, Outgoing)>>,
     posted: VecDeque<Posted>,
     batches: bool,
+    /// Waiting for more could overflow the completion queue.
+    wait_max: usize,
     overflows: u64,
 }
 
@@ -114,6 +115,7 @@ impl Ring {
         };
         Ok(Self {
             batches: uring.params().is_feature_min_timeout(),
+            wait_max: sizes.cq_entries as usize / 2,
             uring,
             buffers: ManuallyDrop::new(buffers),
             sends: ManuallyDrop::new(Slab::new()),
@@ -170,10 +172,12 @@ impl Ring {
 
     /// Reads into provided buffers whenever there is data, until a completion without `more`.
     ///
-    /// Polls first: with an empty buffer ring it would otherwise fail at once, data or not.
+    /// Reads before it polls. Polling first (`IORING_RECVSEND_POLL_FIRST`) would spare it `ENOBUFS`
+    /// while the buffer ring is empty, but readiness that is there already, of data and of a reset
+    /// behind it, is then spent on the data, and the reset goes unnoticed.
     pub(crate) fn receive_multishot(&mut self, token: u64, fd: BorrowedFd<'_>) {
         let entry = opcode::Recv::new(Fd(fd.as_raw_fd()), std::ptr::null_mut(), 0)
-            .ioprio(RECV_MULTISHOT | RECV_POLL_FIRST)
+            .ioprio(RECV_MULTISHOT)
             .buf_group(BufferRing::GROUP)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
@@ -221,7 +225,10 @@ impl Ring {
         if let (true, Some(batch_for)) = (self.batches, wait.batch_for) {
             args = args.min_wait_usec(batch_for.as_micros() as u32);
         }
-        let want = wait.completions.max(1);
+        let want = wait
+            .completions
+            .saturating_sub(self.posted.len())
+            .clamp(1, self.wait_max);
         let entered = self.uring.submitter().submit_with_args(want, &args);
         self.drain();
         match entered {

@@ -32,7 +32,9 @@ impl<S: Service, D: Driver> WorkerLoop<S, D> {
             return;
         }
         self.call(slot, S::open);
-        if self.drain.is_some() {
+        if self.drain_was_forced() {
+            self.cut_off(slot);
+        } else if self.drain.is_some() {
             self.held.begin_close(slot, CloseReason::Drained);
         }
         self.driver.read(&mut self.held.table, slot);
@@ -86,7 +88,7 @@ impl<S: Service, D: Driver> WorkerLoop<S, D> {
         self.driver.give_back(data);
         if self.held.table[slot].wants_data() {
             self.driver.read(&mut self.held.table, slot);
-        } else if took_data {
+        } else {
             self.driver.pause(&mut self.held.table, slot);
         }
     }
