@@ -77,9 +77,9 @@ tracked() {
     grep -c ESTABLISHED /tmp/tracked
 }
 
-# serve PORT: the server itself, until it listens.
+# serve PORT: the server itself, on io_uring or not at all, until it listens.
 serve() {
-    roadstead serve --listen "127.0.0.1:$1" --max-connections 100 >"/tmp/serve.$1" 2>&1 &
+    roadstead serve --engine uring --listen "127.0.0.1:$1" --max-connections 100 >"/tmp/serve.$1" 2>&1 &
     waits_for grep -q ":$(printf '%04X' "$1") .* 0A " /proc/net/tcp || { cat "/tmp/serve.$1"; return 1; }
 }
 is_tracked() { serve "$1" && echo_through "$1" && [ "$(tracked "$1")" -ge 1 ]; }
