@@ -107,7 +107,8 @@ impl UringDriver {
         })
     }
 
-    /// Submits reads for queued connections, one per free buffer.
+    /// Submits reads for queued connections, one per free buffer. Single ones whatever the policy: a
+    /// multishot read of a socket that is never empty would take the buffers of all behind it.
     fn receive_queued(&mut self, table: &mut Table) {
         let free = self.ring.buffers().available();
         let mut receives = 0;
@@ -123,13 +124,9 @@ impl UringDriver {
                 continue;
             }
             receives += 1;
-            if self.multishot_is_due(record) {
-                self.arm_multishot(handle, record);
-            } else {
-                record.watch.insert(Watch::RECEIVE);
-                self.ring.receive(handle.token(Kind::Receive), record.fd());
-                self.immediate += 1;
-            }
+            record.watch.insert(Watch::RECEIVE);
+            self.ring.receive(handle.token(Kind::Receive), record.fd());
+            self.immediate += 1;
         }
     }
 
