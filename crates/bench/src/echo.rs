@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Interleaved rounds
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Seconds of traffic before what is measured: `adaptive` takes two to tell who is busy
+    #[arg(long, default_value_t = 3.0)]
+    warmup: f64,
     /// Measured seconds of each run
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
@@ -94,7 +97,7 @@ fn one(args: &Args, subject: Subject, busy: usize, rounds: &mut Rounds) -> anyho
     leave_first_core();
     let workload = Workload {
         connections: busy,
-        warmup: Duration::from_millis(500),
+        warmup: Duration::from_secs_f64(args.warmup),
         hold: Duration::from_secs_f64(args.seconds),
         active: Active::Share(1.0),
         traffic: Traffic::ClosedLoop {

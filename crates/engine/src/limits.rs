@@ -19,6 +19,9 @@ const _: () = assert!(CQ_ENTRIES >= 2 * (SQ_ENTRIES + BATCH_MAX as u32));
 /// Answers to pending requests that one wait asks for at most. Linux runs max(20, this) of them per wait;
 /// more would push a connection's socket out of the cache between read and reply.
 pub(crate) const BATCH_MAX: usize = 256;
+/// Single reads submitted for each free buffer, where one buffer can serve several: most messages are much
+/// smaller than a buffer, and a read that finds none left is submitted again first thing.
+pub(crate) const READS_PER_BUFFER: usize = 4;
 /// Answers expected within `BATCH_WAIT` from which on waits gather batches: 40,000 per second.
 pub(crate) const BATCH_MIN: usize = 4;
 /// How long it gathers before it settles for less: what batching may add to a message's latency.

@@ -59,6 +59,8 @@ pub(crate) struct UringDriver {
     listeners: Vec<Listener>,
     /// Connections to read from, first come first served.
     queue: VecDeque<Handle>,
+    /// Connections whose single read found no buffer, in the order in which they were submitted.
+    refused: Vec<Handle>,
     /// Sends since the last wait; they complete while they are submitted.
     sends: usize,
     pace: Pace,
@@ -98,6 +100,7 @@ impl UringDriver {
             policy: config.watch,
             listeners,
             queue: VecDeque::new(),
+            refused: Vec::new(),
             sends: 0,
             pace: Pace::new(),
             gathered: false,
@@ -111,13 +114,19 @@ impl UringDriver {
         })
     }
 
-    /// Submits reads for queued connections, one per free buffer, and returns how many. Single ones
-    /// whatever the policy: a multishot read of a socket that is never empty would take the buffers of
-    /// all behind it.
+    /// Submits reads for queued connections, as many as there are buffers for, and returns how many.
+    /// Single ones whatever the policy: a multishot read of a socket that is never empty would take the
+    /// buffers of all behind it.
     fn receive_queued(&mut self, table: &mut Table) -> usize {
-        let free = self.ring.buffers().available();
+        let buffers = self.ring.buffers();
+        let each = if buffers.incremental() {
+            limits::READS_PER_BUFFER
+        } else {
+            1
+        };
+        let most = (buffers.available() * each).min(limits::BATCH_MAX);
         let mut receives = 0;
-        while receives < free {
+        while receives < most {
             let Some(handle) = self.queue.pop_front() else {
                 break;
             };
@@ -173,7 +182,7 @@ impl UringDriver {
         let sends = std::mem::take(&mut self.sends);
         if receives > 0 {
             return Wait {
-                completions: sends + receives,
+                completions: receives,
                 timeout,
                 batch_for: None,
             };
@@ -186,7 +195,7 @@ impl UringDriver {
             };
         };
         Wait {
-            completions: sends + batch,
+            completions: (sends + batch).min(limits::BATCH_MAX),
             timeout: timeout.or(Some(limits::WAIT_MAX)),
             batch_for: Some(limits::BATCH_WAIT),
         }
@@ -262,6 +271,12 @@ impl UringDriver {
                 if record.wants_data() {
                     self.queue(handle, &mut table[slot]);
                 }
+                None
+            }
+            Kind::Receive if answer.result == -libc::ENOBUFS => {
+                self.stats.buffers_exhausted.add(1);
+                record.watch.insert(Watch::QUEUED);
+                self.refused.push(handle);
                 None
             }
             Kind::Receive => self.received(table, handle, answer),
@@ -395,11 +410,19 @@ impl Driver for UringDriver {
     fn wait(&mut self, table: &mut Table, timeout: Option<Duration>) -> io::Result<()> {
         self.demote(table);
         self.pace.advance();
+        // Those that found no buffer were first in the queue, and are again.
+        while let Some(handle) = self.refused.pop() {
+            self.queue.push_front(handle);
+        }
         // What was busy and goes quiet all at once is looked at nevertheless.
         let cooling = (!self.promoted.handles.is_empty()).then_some(Duration::from_secs(1));
         let timeout = [timeout, cooling].into_iter().flatten().min();
-        // While batches are gathered, gathering and reading take turns.
-        let gather = self.ring.batches() && self.pace.batch().is_some() && !self.gathered;
+        // While batches are gathered, gathering and reading take turns, unless there is one already.
+        let wanted = self
+            .pace
+            .batch()
+            .filter(|_| self.ring.batches() && !self.gathered);
+        let gather = wanted.is_some_and(|batch| self.queue.len() < batch);
         let receives = if gather {
             0
         } else {
