@@ -6,6 +6,7 @@
 
 pub(crate) mod epoll;
 mod heat;
+mod pace;
 pub(crate) mod uring;
 
 use crate::buffers::Outgoing;

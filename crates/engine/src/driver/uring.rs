@@ -17,12 +17,14 @@
 //! when a connection ends is therefore a poll or a multishot read, and shutting the socket down
 //! completes both, except a multishot poll, which has to be cancelled.
 
+use super::pace::Pace;
 use super::{Data, Driver, Event, Sending};
 use crate::buffers::Outgoing;
 use crate::config::WatchPolicy;
 use crate::lifecycle::Phase;
 use crate::limits;
 use crate::listener::Listener;
+use crate::probe;
 use crate::stats::WorkerStats;
 use crate::sys::buffer_ring::Lease;
 use crate::sys::ring::{Completion, Ring, RingSizes, Wait};
@@ -57,10 +59,11 @@ pub(crate) struct UringDriver {
     listeners: Vec<Listener>,
     /// Connections to read from, first come first served.
     queue: VecDeque<Handle>,
-    /// Requests submitted since the last wait that complete while they are submitted.
-    immediate: usize,
-    /// Answers of the last wait that were not of that kind.
-    deferred: usize,
+    /// Sends since the last wait; they complete while they are submitted.
+    sends: usize,
+    pace: Pace,
+    /// The last wait gathered what it could: what stands in the queue is read next.
+    gathered: bool,
     promoted: Promoted,
     stats: Arc<WorkerStats>,
 }
@@ -80,11 +83,14 @@ impl UringDriver {
         listeners: Vec<Listener>,
         stats: Arc<WorkerStats>,
     ) -> io::Result<Self> {
+        // Where a buffer's bytes belong follows from the order of completions.
+        let single_reads_only = matches!(config.watch, WatchPolicy::Poll | WatchPolicy::PollMulti);
         let ring = Ring::new(RingSizes {
             sq_entries: limits::SQ_ENTRIES,
             cq_entries: limits::CQ_ENTRIES,
             buffers: config.buffers,
             buffer_bytes: config.buffer_bytes,
+            incremental: single_reads_only || probe::completions_in_order(),
         })?;
         let budget = limits::PROMOTED_BYTES / limits::PROMOTED_CONNECTION_BYTES / config.workers;
         Ok(Self {
@@ -92,8 +98,9 @@ impl UringDriver {
             policy: config.watch,
             listeners,
             queue: VecDeque::new(),
-            immediate: 0,
-            deferred: 0,
+            sends: 0,
+            pace: Pace::new(),
+            gathered: false,
             promoted: Promoted {
                 handles: Vec::new(),
                 budget: budget.max(1),
@@ -104,9 +111,10 @@ impl UringDriver {
         })
     }
 
-    /// Submits reads for queued connections, one per free buffer. Single ones whatever the policy: a
-    /// multishot read of a socket that is never empty would take the buffers of all behind it.
-    fn receive_queued(&mut self, table: &mut Table) {
+    /// Submits reads for queued connections, one per free buffer, and returns how many. Single ones
+    /// whatever the policy: a multishot read of a socket that is never empty would take the buffers of
+    /// all behind it.
+    fn receive_queued(&mut self, table: &mut Table) -> usize {
         let free = self.ring.buffers().available();
         let mut receives = 0;
         while receives < free {
@@ -123,8 +131,8 @@ impl UringDriver {
             receives += 1;
             record.watch.insert(Watch::RECEIVE);
             self.ring.receive(handle.token(Kind::Receive), record.fd());
-            self.immediate += 1;
         }
+        receives
     }
 
     /// Whether a read that is started now should be a multishot one.
@@ -157,35 +165,30 @@ impl UringDriver {
         }
     }
 
-    /// How to wait: for everything that completes at once, and for a batch while there is much to do.
-    fn plan(&mut self, timeout: Option<Duration>) -> Wait {
-        let immediate = std::mem::take(&mut self.immediate);
-        let busy = self.deferred >= limits::BATCH_MIN;
-        if busy {
-            // Enough deferred work may wait already; if not, go on at once with what there is.
-            let batch = (2 * self.deferred).max(immediate).min(limits::BATCH_MAX);
-            let at_once = immediate > 0 || !self.queue.is_empty();
-            let timeout = if at_once {
-                Some(Duration::ZERO)
-            } else {
-                timeout
-            };
-            let batch_for = (!at_once).then_some(limits::BATCH_WAIT);
+    /// How to wait, with these reads just submitted.
+    ///
+    /// What was read must be answered now: the wait is over when the reads are. What was sent needs no
+    /// attention, so otherwise there is time to gather a batch, where the rate says that one comes.
+    fn plan(&mut self, receives: usize, timeout: Option<Duration>) -> Wait {
+        let sends = std::mem::take(&mut self.sends);
+        if receives > 0 {
             return Wait {
-                completions: batch,
+                completions: sends + receives,
                 timeout,
-                batch_for,
+                batch_for: None,
             };
         }
-        let timeout = if self.queue.is_empty() {
-            timeout
-        } else {
-            Some(Duration::ZERO)
+        let Some(batch) = self.pace.batch() else {
+            return Wait {
+                completions: 1,
+                timeout,
+                batch_for: None,
+            };
         };
         Wait {
-            completions: immediate.max(1),
-            timeout,
-            batch_for: None,
+            completions: sends + batch,
+            timeout: timeout.or(Some(limits::WAIT_MAX)),
+            batch_for: Some(limits::BATCH_WAIT),
         }
     }
 
@@ -391,11 +394,24 @@ impl Driver for UringDriver {
 
     fn wait(&mut self, table: &mut Table, timeout: Option<Duration>) -> io::Result<()> {
         self.demote(table);
-        self.receive_queued(table);
+        self.pace.advance();
         // What was busy and goes quiet all at once is looked at nevertheless.
         let cooling = (!self.promoted.handles.is_empty()).then_some(Duration::from_secs(1));
-        let wait = self.plan([timeout, cooling].into_iter().flatten().min());
-        self.deferred = 0;
+        let timeout = [timeout, cooling].into_iter().flatten().min();
+        // While batches are gathered, gathering and reading take turns.
+        let gather = self.ring.batches() && self.pace.batch().is_some() && !self.gathered;
+        let receives = if gather {
+            0
+        } else {
+            self.receive_queued(table)
+        };
+        let timeout = match (self.queue.is_empty(), gather) {
+            (true, _) => timeout,
+            (false, true) => Some(limits::BATCH_WAIT),
+            (false, false) => Some(Duration::ZERO),
+        };
+        let wait = self.plan(receives, timeout);
+        self.gathered = receives == 0;
         self.ring.enter(wait)?;
         self.stats.completions_overflowed.set(self.ring.overflows());
         Ok(())
@@ -409,7 +425,7 @@ impl Driver for UringDriver {
                     socket,
                     more,
                 } => {
-                    self.deferred += 1;
+                    self.pace.arrived(1);
                     return Some(match socket {
                         Ok(socket) => {
                             if !more {
@@ -458,7 +474,7 @@ impl Driver for UringDriver {
                 Some((Kind::Wake, _)) => return Some(Event::Woken),
                 Some((Kind::Cancel | Kind::Close, _)) => {}
                 Some((kind, handle)) => {
-                    self.deferred += usize::from(kind != Kind::Receive);
+                    self.pace.arrived(u32::from(kind != Kind::Receive));
                     if let Some(event) = self.answered(table, kind, handle, answer) {
                         return Some(event);
                     }
@@ -533,7 +549,7 @@ impl Driver for UringDriver {
         record.watch.insert(Watch::SEND);
         self.ring
             .send(handle.token(Kind::Send), record.fd(), outgoing);
-        self.immediate += 1;
+        self.sends += 1;
         Sending::Pending
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct RingSizes {
     pub(crate) cq_entries: u32,
     pub(crate) buffers: u16,
     pub(crate) buffer_bytes: u32,
+    /// Let one buffer serve many reads, where the kernel can.
+    pub(crate) incremental: bool,
 }
 
 /// How long [`Ring::enter`] waits, and for how much.
@@ -83,6 +85,8 @@ pub(crate) struct Ring {
     sends: ManuallyDrop<Slab<(u64, Outgoing)>>,
     posted: VecDeque<Posted>,
     batches: bool,
+    /// Waiting for more could overflow the completion queue.
+    wait_max: usize,
     overflows: u64,
 }
 
@@ -107,12 +111,13 @@ impl Ring {
                 incremental,
             )
         };
-        let buffers = match register(true) {
+        let buffers = match register(sizes.incremental) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => register(false)?,
             other => other?,
         };
         Ok(Self {
             batches: uring.params().is_feature_min_timeout(),
+            wait_max: sizes.cq_entries as usize / 2,
             uring,
             buffers: ManuallyDrop::new(buffers),
             sends: ManuallyDrop::new(Slab::new()),
@@ -222,7 +227,10 @@ impl Ring {
         if let (true, Some(batch_for)) = (self.batches, wait.batch_for) {
             args = args.min_wait_usec(batch_for.as_micros() as u32);
         }
-        let want = wait.completions.max(1);
+        let want = wait
+            .completions
+            .saturating_sub(self.posted.len())
+            .clamp(1, self.wait_max);
         let entered = self.uring.submitter().submit_with_args(want, &args);
         self.drain();
         match entered {
