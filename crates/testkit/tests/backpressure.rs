@@ -24,7 +24,7 @@ fn narrow_outbox(config: &mut roadstead::Config) {
 /// What the server has read and not sent is what it keeps: the outbox, and at most the reads that
 /// were under way when it was full.
 fn a_peer_that_never_reads_is_not_read_either(setup: Setup) {
-    const READS_UNDER_WAY_BYTES: u64 = 512 << 10;
+    const READS_UNDER_WAY_BYTES: u64 = 1 << 20;
     let server = setup.serve_with(Echo, narrow_outbox);
     let peer = Peer::connect_narrow(server.address());
     let mut stream = Stream::new(1);

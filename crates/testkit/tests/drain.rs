@@ -49,7 +49,10 @@ fn demand(peer: &Peer) -> usize {
     let request = frame();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) && peer.try_send(&request) {}
+            let mut taken = true;
+            while taken && !stop.load(Ordering::Relaxed) {
+                taken = peer.try_send(&request);
+            }
             peer.finish();
         });
         let (answers, end) = peer.receive_to_end();
