@@ -69,7 +69,7 @@ fn demand(peer: &Peer) -> usize {
 }
 
 fn every_answer_is_whole(setup: Setup) {
-    const PEERS: usize = 20;
+    const PEERS: usize = 8;
     let server = setup.serve(Frames::default());
     let peers: Vec<Peer> = (0..PEERS).map(|_| server.connect()).collect();
     let answered: usize = std::thread::scope(|scope| {
