@@ -474,7 +474,7 @@ impl Driver for UringDriver {
                 Some((Kind::Wake, _)) => return Some(Event::Woken),
                 Some((Kind::Cancel, handle)) => {
                     // Not found: a multishot read that is about to run again. Its next data asks anew.
-                    if let (Some(record), ..0) = (table.claim(handle), answer.result) {
+                    if let (..0, Some(record)) = (answer.result, table.claim(handle)) {
                         record.watch.remove(Watch::ENDING);
                     }
                 }
