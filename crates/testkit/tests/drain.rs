@@ -49,7 +49,10 @@ fn demand(peer: &Peer) -> usize {
     let request = frame();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) && peer.try_send(&request) {}
+            let mut taken = true;
+            while taken && !stop.load(Ordering::Relaxed) {
+                taken = peer.try_send(&request);
+            }
             peer.finish();
         });
         let (answers, end) = peer.receive_to_end();
@@ -66,7 +69,7 @@ fn demand(peer: &Peer) -> usize {
 }
 
 fn every_answer_is_whole(setup: Setup) {
-    const PEERS: usize = 20;
+    const PEERS: usize = 8;
     let server = setup.serve(Frames::default());
     let peers: Vec<Peer> = (0..PEERS).map(|_| server.connect()).collect();
     let answered: usize = std::thread::scope(|scope| {

@@ -145,9 +145,9 @@ fn to_everybody(setup: Setup) {
     let server = setup.serve(Obeys { events });
     let peers: Vec<Peer> = (0..100).map(|_| server.connect()).collect();
     server.await_live(100);
-    for round in 0..50 {
-        peers[round].finish();
-        post(&server, 0, Order::SayToAll(vec![round as u8; 100]));
+    for (round, peer) in (0..50u8).zip(&peers) {
+        peer.finish();
+        post(&server, 0, Order::SayToAll(vec![round; 100]));
     }
     for peer in &peers[50..] {
         (0..50).for_each(|round| peer.expect(&[round; 100]));

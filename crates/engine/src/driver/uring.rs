@@ -495,7 +495,13 @@ impl Driver for UringDriver {
             };
             match parse(token) {
                 Some((Kind::Wake, _)) => return Some(Event::Woken),
-                Some((Kind::Cancel | Kind::Close, _)) => {}
+                Some((Kind::Cancel, handle)) => {
+                    // Not found: a multishot read that is about to run again. Its next data asks anew.
+                    if let (..0, Some(record)) = (answer.result, table.claim(handle)) {
+                        record.watch.remove(Watch::ENDING);
+                    }
+                }
+                Some((Kind::Close, _)) => {}
                 Some((kind, handle)) => {
                     self.pace.arrived(u32::from(kind != Kind::Receive));
                     if let Some(event) = self.answered(table, kind, handle, answer) {
