@@ -6,7 +6,8 @@
 //!     └────────────────────────────────────────────┘
 //! ```
 //!
-//! Connect, Drain and Close are over when every thread says so; Idle, Warmup and Hold when their time is.
+//! Connect, Drain and Close are over when every thread says so, the latter two also when the server has been
+//! silent for too long; Idle, Warmup and Hold when their time is.
 //! Between two phases the controller's caller is told, on its own thread: there it can look at the server
 //! while the connections are quiet.
 
@@ -25,8 +26,8 @@ use std::time::{Duration, Instant};
 
 /// How often the observer is asked.
 const TICK: Duration = Duration::from_millis(100);
-/// How long an interrupted run waits for the server to close its side.
-const INTERRUPTED_GRACE: Duration = Duration::from_secs(1);
+/// How long an interrupted run takes to close its connections, at most.
+const INTERRUPTED_GRACE: Duration = Duration::from_secs(2);
 
 /// A part of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -204,6 +205,15 @@ pub(crate) struct Controller<'a> {
     pub(crate) observer: &'a mut dyn Observer,
 }
 
+/// When a phase ends though its threads are not done.
+#[derive(Clone, Copy)]
+enum Limit {
+    None,
+    Time(Duration),
+    /// When the server has done nothing for so long.
+    Silence(Duration),
+}
+
 /// Why a phase ended.
 #[derive(PartialEq)]
 enum End {
@@ -257,24 +267,26 @@ impl Controller<'_> {
         timeline
     }
 
-    /// How long a phase may last.
-    fn limit(&self, phase: Phase, end: &End) -> Option<Duration> {
+    fn limit(&self, phase: Phase, end: &End) -> Limit {
         match phase {
-            Phase::Connect => None,
-            Phase::Idle => Some(self.workload.idle),
-            Phase::Warmup => Some(self.workload.warmup),
-            Phase::Hold => Some(self.workload.hold),
-            Phase::Close if *end == End::Interrupted => Some(INTERRUPTED_GRACE),
-            Phase::Drain | Phase::Close => Some(self.workload.grace),
+            Phase::Connect => Limit::None,
+            Phase::Idle => Limit::Time(self.workload.idle),
+            Phase::Warmup => Limit::Time(self.workload.warmup),
+            Phase::Hold => Limit::Time(self.workload.hold),
+            Phase::Close if *end == End::Interrupted => Limit::Time(INTERRUPTED_GRACE),
+            Phase::Drain | Phase::Close => Limit::Silence(self.workload.grace),
         }
     }
 
-    fn wait(&mut self, phase: Phase, limit: Option<Duration>) -> End {
+    fn wait(&mut self, phase: Phase, limit: Limit) -> End {
         let mut began = Instant::now();
-        let mut working = self.published.len();
         let mut heard = 0;
+        let mut working = self.published.len();
         while working > 0 {
-            let left = limit.map_or(TICK, |limit| limit.saturating_sub(began.elapsed()));
+            let left = match limit {
+                Limit::None => TICK,
+                Limit::Time(limit) | Limit::Silence(limit) => limit.saturating_sub(began.elapsed()),
+            };
             if left.is_zero() {
                 return End::Over;
             }
@@ -283,19 +295,17 @@ impl Controller<'_> {
                 Ok(Done::Gone) | Err(RecvTimeoutError::Disconnected) => return End::Broken,
                 Err(RecvTimeoutError::Timeout) => {
                     let progress = self.progress();
-                    if phase >= Phase::Drain && heard != progress.counters.heard() {
-                        // The server still answers: the grace is for silence.
-                        heard = progress.counters.heard();
-                        began = Instant::now();
-                    }
                     if self.observer.tick(phase, &progress).is_break() && phase != Phase::Close {
                         return End::Interrupted;
                     }
-                    if phase != Phase::Connect
-                        && phase != Phase::Close
-                        && deserted(&progress.counters)
-                    {
+                    let in_use = phase != Phase::Connect && phase != Phase::Close;
+                    if in_use && deserted(&progress.counters) {
                         return End::Deserted;
+                    }
+                    let hears = progress.counters.heard();
+                    if matches!(limit, Limit::Silence(_)) && hears != heard {
+                        heard = hears;
+                        began = Instant::now();
                     }
                 }
             }

@@ -30,7 +30,7 @@ fn text(bytes: &[u8]) -> &str {
 fn a_good_run_exits_0_and_writes_its_files() {
     let server = Server::start(Behaviour::Echo);
     let files = tempfile::tempdir().expect("a directory");
-    let (json, hgrm) = (files.path().join("run.json"), files.path().join("run.hgrm"));
+    let [json, hgrm, hlog] = ["json", "hgrm", "hlog"].map(|kind| files.path().join(kind));
     let pid = std::process::id().to_string();
     let output = load(
         &["--rate", "2k", "--hold", "500ms", "--server-pid", &pid],
@@ -40,6 +40,8 @@ fn a_good_run_exits_0_and_writes_its_files() {
     .arg(&json)
     .arg("--hgrm")
     .arg(&hgrm)
+    .arg("--hlog")
+    .arg(&hlog)
     .output()
     .expect("the binary starts");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -65,6 +67,26 @@ fn a_good_run_exits_0_and_writes_its_files() {
             .expect("a file")
             .contains("Total count")
     );
+    assert_eq!(values_in_log(&std::fs::read(hlog).expect("a file")), 1000);
+}
+
+/// How many values the histograms of an HdrHistogram log have.
+fn values_in_log(log: &[u8]) -> u64 {
+    use base64::Engine;
+    use hdrhistogram::serialization::{Deserializer, interval_log};
+    let intervals = interval_log::IntervalLogIterator::new(log).map(|entry| match entry {
+        Ok(interval_log::LogEntry::Interval(interval)) => {
+            let packed = base64::engine::general_purpose::STANDARD
+                .decode(interval.encoded_histogram())
+                .expect("base64");
+            let mut packed = packed.as_slice();
+            let read = Deserializer::new().deserialize::<u64, _>(&mut packed);
+            read.expect("a histogram").len()
+        }
+        Ok(_) => 0,
+        Err(error) => panic!("not a log: {error:?}"),
+    });
+    intervals.sum()
 }
 
 #[test]

@@ -216,9 +216,12 @@ pub(super) struct OutputFlags {
     /// Write settings, host facts, counters and percentiles here
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
-    /// Write the latency distribution here, in milliseconds, as HdrHistogram's tools read it
+    /// Write the latency percentiles here, in milliseconds, as HdrHistogram's plotters read them
     #[arg(long, value_name = "FILE")]
     pub(super) hgrm: Option<PathBuf>,
+    /// Write the whole latency histogram here, in nanoseconds, as an HdrHistogram V2 log
+    #[arg(long, value_name = "FILE")]
+    pub(super) hlog: Option<PathBuf>,
     /// Failed and lost connections, unanswered messages and wrong bytes that are no failure
     #[arg(long, value_name = "N", default_value = "0")]
     pub(super) allow_errors: u64,

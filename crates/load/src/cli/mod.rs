@@ -10,7 +10,6 @@ use flags::{Command, Flags, OutputFlags};
 use progress::LiveProgress;
 use roadstead_load::{Report, sockets, tun};
 use std::fs::File;
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -58,12 +57,16 @@ fn run(flags: &Flags) -> Result<ExitCode> {
     }
 }
 
-/// From here on Ctrl-C ends the run, not the process. No thread is started for it: there must be none yet
+/// From here on Ctrl-C ends the run, and only a second one the process, with which its server goes. No thread is started for it: there must be none yet
 /// when a user namespace is entered.
 fn stop_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot catch signals")?;
+        // In this order: the first signal finds the flag down, and raises it.
+        let code = i32::from(EXIT_INTERRUPTED);
+        signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .context("cannot catch signals")?;
     }
     Ok(stop)
 }
@@ -76,9 +79,13 @@ fn finish(report: &Report, output: &OutputFlags) -> Result<ExitCode> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let Some(path) = &output.hgrm {
+        std::fs::write(path, summary::hgrm(&report.latency_ns))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &output.hlog {
         let mut file =
             File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        file.write_all(summary::hgrm(&report.latency_ns).as_bytes())
+        summary::write_hlog(report, &mut file)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(if report.timeline.interrupted {

@@ -81,7 +81,9 @@ impl Observer for LiveProgress {
     }
 
     fn tick(&mut self, phase: Phase, progress: &Progress) -> ControlFlow<()> {
-        if self.terminal {
+        if progress.elapsed.is_zero() {
+            // The server is still waited for: the terminal is its own.
+        } else if self.terminal {
             self.bar.set_position(progress.counters.open);
             self.bar.set_prefix(format!("{phase:?}"));
             self.bar.set_message(self.line(progress));

@@ -1,9 +1,15 @@
 //! What a run came to, as text for people and as a distribution for plotting tools.
 
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 use roadstead_host::quantity::{binary_bytes, grouped};
 use roadstead_load::{Percentiles, Report, Sample};
 use std::fmt::Write;
+use std::fs::File;
+use std::time::Duration;
+
+const NS_PER_MS: f64 = 1e6;
 
 /// The whole summary.
 pub(super) fn table(report: &Report) -> String {
@@ -164,7 +170,7 @@ fn write_usage(out: &mut String, report: &Report) -> std::fmt::Result {
 
 /// The distribution as HdrHistogram's percentile text, in milliseconds.
 pub(super) fn hgrm(latency_ns: &Histogram<u64>) -> String {
-    let ms = |ns: f64| ns / 1e6;
+    let ms = |ns: f64| ns / NS_PER_MS;
     let mut out = format!(
         "{:>12} {:>14} {:>10} {:>14}\n\n",
         "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
@@ -192,6 +198,23 @@ pub(super) fn hgrm(latency_ns: &Histogram<u64>) -> String {
         2048,
     );
     out
+}
+
+/// The whole histogram as one interval of an HdrHistogram log, from which runs can be merged and compared.
+pub(super) fn write_hlog(report: &Report, file: &mut File) -> anyhow::Result<()> {
+    let mut serializer = V2DeflateSerializer::new();
+    let mut log = IntervalLogWriterBuilder::new()
+        .add_comment("[roadstead-load: latencies in nanoseconds]")
+        .with_max_value_divisor(NS_PER_MS)
+        .begin_log_with(file, &mut serializer)?;
+    let (start, length) = (Duration::ZERO, report.timeline.hold_seconds);
+    log.write_histogram(
+        &report.latency_ns,
+        start,
+        Duration::from_secs_f64(length),
+        None,
+    )
+    .map_err(|error| anyhow::anyhow!("{error:?}"))
 }
 
 #[cfg(test)]

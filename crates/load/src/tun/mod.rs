@@ -40,6 +40,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 use wire::Wire;
 
+/// How long the server may take to end after an interruption.
+const INTERRUPTED_STOP: Duration = Duration::from_secs(3);
+
 /// A run with a user-space client, and the server it starts for it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
@@ -167,6 +170,11 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
         &settings.workload,
         outcome,
     );
-    report.server_ended = server.stop(settings.server_stop)?;
+    let hurried = report.timeline.interrupted;
+    report.server_ended = server.stop(if hurried {
+        settings.server_stop.min(INTERRUPTED_STOP)
+    } else {
+        settings.server_stop
+    })?;
     Ok(report)
 }
