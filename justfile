@@ -3,6 +3,8 @@
 # What every developer and CI holds the code to.
 export RUSTDOCFLAGS := "-D warnings"
 
+as_root := if `id -u` == "0" { "" } else { "sudo" }
+
 # List the recipes.
 [private]
 default:
@@ -11,17 +13,58 @@ default:
 # Show the product: as many connections as this host allows, io_uring beside epoll.
 [group('run')]
 demo *args:
-    cargo run --release -q -p roadstead-bench -- demo {{args}}
+    cargo build --release -q --locked -p roadstead-server -p roadstead-bench
+    target/release/roadstead-bench demo {{args}}
+
+# Bytes per idle connection, by driver and watch policy (needs root, for /proc/slabinfo).
+[group('measure')]
+bench-idle *args:
+    cargo build --release -q --locked -p roadstead-server -p roadstead-bench
+    {{as_root}} target/release/roadstead-bench idle {{args}}
+
+# Server CPU per echoed message, by driver and watch policy, in interleaved rounds.
+[group('measure')]
+bench-echo *args:
+    cargo build --release -q --locked -p roadstead-server -p roadstead-bench
+    target/release/roadstead-bench echo {{args}}
+
+# System calls per message, by driver and watch policy. Needs strace.
+[group('measure')]
+bench-syscalls *args:
+    cargo build --release -q --locked -p roadstead-server -p roadstead-bench
+    target/release/roadstead-bench syscalls {{args}}
 
 # Start the server (release build), for instance `just serve --listen 0.0.0.0:8080`.
 [group('run')]
 serve *args:
     cargo run --release -q -p roadstead-server --bin roadstead -- serve {{args}}
 
+# Say what this host can hold, why, and what to set: `just doctor --connections 5M`.
+[group('host')]
+doctor *args:
+    cargo run --release -q -p roadstead-server --bin roadstead -- doctor {{args}}
+
+# Set this host right, after showing what would change (asks; needs root).
+[group('host')]
+tune *args:
+    cargo build --release -q -p roadstead-server --bin roadstead
+    {{as_root}} target/release/roadstead doctor --apply {{args}}
+
+# Put back what `just tune` changed (needs root).
+[group('host')]
+untune *args:
+    cargo build --release -q -p roadstead-server --bin roadstead
+    {{as_root}} target/release/roadstead doctor --revert {{args}}
+
 # Build everything, optimised.
 [group('build')]
 build:
     cargo build --workspace --release --locked
+
+# Write what is generated from the doctor's rules: scripts, unit, host guide. A test says when it is stale.
+[group('build')]
+generate:
+    cargo run -q -p roadstead-host --example generate
 
 # Every test of the workspace, doc examples included.
 [group('check')]
@@ -35,6 +78,11 @@ test *args:
         cargo test --workspace --locked --lib --bins --tests {{args}}
     fi
     cargo test --workspace --locked --doc --quiet
+
+# Feed random host files to the readers and the doctor, for a minute or for `just fuzz SECONDS`. Needs cargo-fuzz.
+[group('check')]
+fuzz seconds="60":
+    cargo fuzz run -s none host_files -- -max_total_time={{seconds}}
 
 # Format the code.
 [group('check')]
@@ -55,6 +103,42 @@ lint:
 [group('check')]
 doc:
     cargo doc --workspace --no-deps --locked --document-private-items
+
+# The doctor with real root on Debian 12's kernels, emulated: `just vm-test`, or `just vm-test 6.12`.
+[group('check')]
+vm-test *series:
+    cargo build -q -p roadstead-server --bin roadstead --locked
+    scripts/vm/run.sh target/debug/roadstead {{series}}
+
+# The same where its tools are installed; says what is missing where they are not.
+[private]
+vm-test-if-possible:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    missing=$(scripts/vm/run.sh --missing-tools)
+    if [ -z "$missing" ]; then
+        {{just_executable()}} --justfile {{justfile()}} vm-test
+    else
+        echo "NOT CHECKED: the doctor on Debian 12's kernels; as root: apt-get install --no-install-recommends $missing"
+    fi
+
+# systemd's opinion of the unit that the doctor recommends, with the binary just built in the place of the installed.
+[group('check')]
+verify-unit:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if ! command -v systemd-analyze >/dev/null; then
+        echo "NOT CHECKED: packaging/roadstead.service; systemd-analyze is missing (Debian: systemd)"
+        exit 0
+    fi
+    cargo build -q -p roadstead-server --bin roadstead --locked
+    unit=$(mktemp -d)/roadstead.service
+    trap 'rm -r "$(dirname "$unit")"' EXIT
+    sed "s|/usr/bin/roadstead|$PWD/target/debug/roadstead|" packaging/roadstead.service >"$unit"
+    said=$(systemd-analyze verify --man=no "$unit" 2>&1) || { echo "$said" >&2; exit 1; }
+    # systemd-analyze succeeds over directives that it does not know.
+    [ -z "$said" ] || { echo "$said" >&2; exit 1; }
+    systemd-analyze security --offline=yes --threshold=30 --no-pager "$unit" | tail -n 1
 
 # Dependency policy: bans, licences and sources. Needs cargo-deny.
 [group('check')]
@@ -80,5 +164,5 @@ spell:
 
 # All that a change must pass, and the demo in its short form.
 [group('check')]
-ci: fmt-check lint doc deny spell test
+ci: fmt-check lint doc deny spell test verify-unit vm-test-if-possible
     {{just_executable()}} --justfile {{justfile()}} demo --short

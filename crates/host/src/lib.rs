@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capacity;
+pub mod doctor;
 mod kernel;
 mod limits;
 mod memory;

@@ -1,10 +1,14 @@
 //! The directory tree that stands for the host: `/`, or a synthetic one.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access, geteuid};
 
 /// The longest file taken in; `/proc/slabinfo`, the longest of them, has some 30 KiB.
 const READ_LIMIT_BYTES: u64 = 4 << 20;
@@ -13,21 +17,34 @@ const READ_LIMIT_BYTES: u64 = 4 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostRoot {
     root: PathBuf,
+    /// Files that read as if this user had no permission: tests run as root, whom the kernel denies nothing.
+    #[cfg(test)]
+    denied: Vec<String>,
 }
 
 impl HostRoot {
     /// The running host.
     #[must_use]
     pub fn live() -> Self {
-        Self {
-            root: PathBuf::from("/"),
-        }
+        Self::at("/")
     }
 
     /// A directory tree laid out like `/`: an image being built, or a test's.
     #[must_use]
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            #[cfg(test)]
+            denied: Vec::new(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn denying(&self, path: &str) -> Self {
+        Self {
+            denied: vec![path.to_owned()],
+            ..self.clone()
+        }
     }
 
     /// Whether this is the running host, so that system calls tell about the same thing as the files.
@@ -44,12 +61,54 @@ impl HostRoot {
 
     /// The text of `path`. Bytes that are not UTF-8 are replaced, never fatal.
     pub fn read(&self, path: &str) -> Result<String, ReadError> {
+        #[cfg(test)]
+        if self.denied.iter().any(|denied| denied == path) {
+            return Err(ReadError::from_io(
+                path,
+                io::ErrorKind::PermissionDenied.into(),
+            ));
+        }
         let mut bytes = Vec::new();
         File::open(self.path(path))
             .and_then(|file| file.take(READ_LIMIT_BYTES).read_to_end(&mut bytes))
             .map_err(|error| ReadError::from_io(path, error))?;
         Ok(String::from_utf8(bytes)
             .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    }
+
+    /// The names in the directory `path`, in no order.
+    pub fn entries(&self, path: &str) -> Result<Vec<String>, ReadError> {
+        let failed = |error| ReadError::from_io(path, error);
+        let entries = fs::read_dir(self.path(path)).map_err(failed)?;
+        entries
+            .map(|entry| {
+                Ok(entry
+                    .map_err(failed)?
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned())
+            })
+            .collect()
+    }
+
+    /// Why not even root can write `path` here; `None` where root can.
+    #[must_use]
+    pub fn write_refusal(&self, path: &str) -> Option<String> {
+        let metadata = fs::metadata(self.path(path)).ok()?;
+        if metadata.permissions().mode() & 0o222 == 0 {
+            return Some("the kernel does not let it be changed while it runs".to_owned());
+        }
+        // Whether an ordinary user may write says nothing about root.
+        if !geteuid().is_root() {
+            return None;
+        }
+        match access(&self.path(path), AccessFlags::W_OK) {
+            Err(Errno::EROFS) => {
+                Some("/proc/sys is mounted read-only, as in a container".to_owned())
+            }
+            Err(errno) => Some(format!("root may not write it here ({errno})")),
+            Ok(()) => None,
+        }
     }
 
     /// The single value that `path` holds.

@@ -1,6 +1,7 @@
 //! Synthetic hosts for the tests.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 
@@ -34,5 +35,10 @@ impl Tree {
         let path = self.root().path(path);
         fs::create_dir_all(path.parent().expect("an absolute path")).expect("the file's folder");
         fs::write(path, bytes).expect("a file of the tree");
+    }
+
+    pub(crate) fn make_read_only(&self, path: &str) {
+        let read_only = fs::Permissions::from_mode(0o444);
+        fs::set_permissions(self.root().path(path), read_only).expect("a file of the tree");
     }
 }

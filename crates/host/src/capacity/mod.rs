@@ -65,6 +65,8 @@ pub enum Binding {
     ControlGroupMemory,
     /// Open files on the whole host (`fs.file-max`).
     FileMax,
+    /// Entries of the connection tracking table (`nf_conntrack_max`), where the port is tracked.
+    Conntrack,
 }
 
 impl fmt::Display for Binding {
@@ -75,6 +77,7 @@ impl fmt::Display for Binding {
             Self::Memory => "memory",
             Self::ControlGroupMemory => "the control group's memory",
             Self::FileMax => "open files on the host (fs.file-max)",
+            Self::Conntrack => "the connection tracking table (nf_conntrack_max)",
         })
     }
 }
@@ -159,6 +162,26 @@ pub fn ceiling(request: &Request, limits: &Limits) -> Bound {
             }
         })
         .unwrap_or_else(|| tightest(1))
+}
+
+/// Available memory that the connections asked for take, with the workers and the headroom; `None` for
+/// `auto`, or where the host does not tell its memory.
+#[must_use]
+pub fn memory_needed(request: &Request, limits: &Limits) -> Option<u64> {
+    let Choice::Exactly(wanted) = request.connections else {
+        return None;
+    };
+    let workers = match request.workers {
+        Choice::Exactly(workers) => workers,
+        Choice::Auto => workers_for(wanted, request, limits),
+    };
+    let headroom = limits.memory?.total_bytes / MEMORY_HEADROOM_PART;
+    let connections = wanted.saturating_mul(request.cost.total_bytes());
+    Some(
+        connections
+            .saturating_add(workers.saturating_mul(request.worker_bytes))
+            .saturating_add(headroom),
+    )
 }
 
 /// The multiples of the cores that a plan may use.

@@ -57,7 +57,7 @@ impl Shortfall {
             Binding::Memory | Binding::ControlGroupMemory => {
                 memory(wanted, workers, bound, request, limits)
             }
-            Binding::Asked => unreachable!("what was asked for is no limit of the host"),
+            Binding::Asked | Binding::Conntrack => unreachable!("no bound of a plan"),
         };
         let reason = format!("{} connections do not fit: {reason}", grouped(wanted));
         let fix = match bound.connections {
