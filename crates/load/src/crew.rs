@@ -37,11 +37,12 @@ pub(crate) fn run(
     observer: &mut dyn Observer,
     work: impl Fn(Post<'_>) -> io::Result<Tally> + Sync,
 ) -> Result<Outcome, Error> {
-    let mut observer = UsageObserver::new(server_pid, observer);
+    let mut observer = UsageObserver::new(server_pid, observer)?;
     let stage = Stage::new(threads)?;
     let published: Vec<Arc<Published>> = (0..threads).map(|_| Arc::default()).collect();
     let (sender, done) = mpsc::channel();
     let (timeline, tally) = std::thread::scope(|scope| {
+        let _end = EndWhenDropped(&stage);
         let mut crew = Vec::with_capacity(threads);
         for (index, published) in published.iter().enumerate() {
             let post = Post {
@@ -60,7 +61,6 @@ pub(crate) fn run(
             match started {
                 Ok(thread) => crew.push(thread),
                 Err(error) => {
-                    stage.end();
                     let what = format!("cannot start thread {index} of {threads} ({error})");
                     return Err(Error::new(what, "raise the limit on tasks (ulimit -u)"));
                 }
@@ -91,6 +91,16 @@ pub(crate) fn run(
         tally,
         usage: observer.finish(),
     })
+}
+
+/// Lets the threads return however the scope that waits for them is left: by an error, or because the observer
+/// panicked.
+struct EndWhenDropped<'a>(&'a Stage);
+
+impl Drop for EndWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 fn panicked() -> Error {

@@ -1,5 +1,6 @@
 //! What the server, the kernel and this tool itself use while a run goes on, looked at between the phases.
 
+use crate::Error;
 use crate::phase::{Observer, Phase, Progress};
 use roadstead_host::{HostRoot, ProcessUsage, SlabSnapshot, SlabSource};
 use serde::Serialize;
@@ -81,8 +82,20 @@ pub(crate) struct UsageObserver<'a> {
 
 impl<'a> UsageObserver<'a> {
     /// Takes the first sample: call it before anything is allocated for the connections.
-    pub(crate) fn new(server_pid: Option<u32>, then: &'a mut dyn Observer) -> Self {
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub(crate) fn new(server_pid: Option<u32>, then: &'a mut dyn Observer) -> Result<Self, Error> {
         let root = HostRoot::live();
+        if let Some(pid) = server_pid
+            && let Err(error) = ProcessUsage::read(&root, pid)
+        {
+            let what = format!("cannot look at the server's process {pid} ({error})");
+            return Err(Error::new(
+                what,
+                "pass --server-pid of a process of yours, or leave it out",
+            ));
+        }
         let mut observer = Self {
             server_pid,
             root,
@@ -91,7 +104,7 @@ impl<'a> UsageObserver<'a> {
             then,
         };
         observer.sample(None, 0.0, 0, 0);
-        observer
+        Ok(observer)
     }
 
     fn sample(&mut self, after: Option<Phase>, elapsed_seconds: f64, open: u64, messages: u64) {

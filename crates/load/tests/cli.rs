@@ -40,6 +40,8 @@ fn a_good_run_exits_0_and_writes_its_files() {
     .arg(&json)
     .arg("--hgrm")
     .arg(&hgrm)
+    .arg("--hlog")
+    .arg(&hlog)
     .output()
     .expect("the binary starts");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -65,6 +67,7 @@ fn a_good_run_exits_0_and_writes_its_files() {
             .expect("a file")
             .contains("Total count")
     );
+    assert_eq!(values_in_log(&std::fs::read(hlog).expect("a file")), 1000);
 }
 
 /// How many values the histograms of an HdrHistogram log have.
@@ -121,6 +124,7 @@ fn bad_usage_exits_2_and_an_impossible_run_1() {
         (["--in-flight", "0"], "--in-flight 1"),
         (["--ramp", "0"], "--ramp above 0"),
         (["--sources", "::1"], "one address family"),
+        (["--server-pid", "4194305"], "--server-pid"),
     ] {
         let output = run(&impossible, &server);
         assert_eq!(output.status.code(), Some(1), "{impossible:?}");
@@ -130,6 +134,44 @@ fn bad_usage_exits_2_and_an_impossible_run_1() {
             text(&output.stderr)
         );
     }
+}
+
+#[test]
+fn more_connections_than_a_table_of_descriptors_holds_take_more_threads() {
+    let server = Server::start(Behaviour::Echo);
+    let script = format!(
+        "ulimit -n 300 && exec {} sockets -c 700 --pipeline 1 --hold 300ms --to {}",
+        env!("CARGO_BIN_EXE_roadstead-load"),
+        server.address
+    );
+    let run = |more: &str| {
+        Command::new("sh")
+            .args(["-c", &format!("{script} {more}")])
+            .output()
+    };
+    let output = run("").expect("a shell");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("700 of 700 connections established"));
+    let output = run("--threads 2").expect("a shell");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("--threads 3"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn readers_who_have_read_enough_do_not_stop_a_run() {
+    let server = Server::start(Behaviour::Echo);
+    let mut command = load(&["--pipeline", "1", "--hold", "300ms"], &server);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
 }
 
 #[test]

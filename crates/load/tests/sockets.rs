@@ -281,3 +281,21 @@ fn the_observer_can_end_a_run() {
     assert!(report.timeline.total_seconds < 10.0);
     assert_eq!(report.counters.closed, 500, "{report:?}");
 }
+
+#[test]
+fn an_observer_that_panics_does_not_leave_the_threads_running() {
+    struct Panics;
+    impl Observer for Panics {
+        fn phase_over(&mut self, _: Phase, _: &Progress) {
+            panic!("as a test of what follows");
+        }
+    }
+    let server = Server::start(Behaviour::Echo);
+    let settings = settings(&server, CLOSED_LOOP);
+    let run = || drop(sockets::run(&settings, &mut Panics));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    assert!(
+        caught.is_err(),
+        "the panic arrives, and so the threads have returned"
+    );
+}

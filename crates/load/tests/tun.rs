@@ -277,6 +277,34 @@ fn closes_and_resets_by_the_server_are_counted() {
 }
 
 #[test]
+fn refused_handshakes_are_failures() {
+    // The ramp is slow enough that none is in the backlog when the server stops to listen.
+    let run = Run::new("-c 100 --ramp 100 --rate 200 --hold 1s").with_server("--refuse-after 50");
+    let output = run.output();
+    let report = run.report();
+    assert_eq!(output.status.code(), Some(1));
+    // The first one that the server saw was ours as well: asking whether it listens.
+    assert!(
+        (45..=50).contains(&count(&report, "established")),
+        "{report:#}"
+    );
+    assert_eq!(
+        count(&report, "failed") + count(&report, "established"),
+        100,
+        "{report:#}"
+    );
+    assert_eq!(
+        report["reasons"]["connect: refused by the server"],
+        report["failed"]
+    );
+    assert!(
+        count(&report, "messages") > 50,
+        "those that are open are driven nonetheless"
+    );
+    run.assert_nothing_left();
+}
+
+#[test]
 fn a_server_that_dies_ends_the_run() {
     let run = Run::new("-c 200 --rate 1k --hold 60s");
     let child = run.start();

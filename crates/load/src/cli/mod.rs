@@ -10,6 +10,7 @@ use flags::{Command, Flags, OutputFlags};
 use progress::LiveProgress;
 use roadstead_load::{Report, sockets, tun};
 use std::fs::File;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,7 +24,7 @@ pub(crate) fn main() -> ExitCode {
     match run(&flags) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -50,7 +51,7 @@ fn run(flags: &Flags) -> Result<ExitCode> {
     progress.finish();
     match result {
         Err(error) if error.is_interruption() => {
-            eprintln!("{error}");
+            let _ = writeln!(std::io::stderr(), "{error}");
             Ok(ExitCode::from(EXIT_INTERRUPTED))
         }
         result => finish(&result?, output),
@@ -72,7 +73,8 @@ fn stop_signals() -> Result<Arc<AtomicBool>> {
 }
 
 fn finish(report: &Report, output: &OutputFlags) -> Result<ExitCode> {
-    print!("{}", summary::table(report));
+    // Whoever reads it may have read enough; the files are written and the exit code is told all the same.
+    let _ = std::io::stdout().write_all(summary::table(report).as_bytes());
     if let Some(path) = &output.json {
         let text = serde_json::to_string_pretty(report).context("the report as JSON")?;
         std::fs::write(path, text + "\n")

