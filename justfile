@@ -13,7 +13,26 @@ default:
 # Show the product: as many connections as this host allows, io_uring beside epoll.
 [group('run')]
 demo *args:
-    cargo run --release -q -p roadstead-bench -- demo {{args}}
+    cargo build --release -q --locked -p roadstead-server -p roadstead-bench
+    target/release/roadstead-bench demo {{args}}
+
+# Bytes per idle connection, by driver and watch policy (needs root, for /proc/slabinfo).
+[group('measure')]
+bench-idle *args:
+    cargo build --release -q --locked -p roadstead-server -p roadstead-bench
+    {{as_root}} target/release/roadstead-bench idle {{args}}
+
+# Server CPU per echoed message, by driver and watch policy, in interleaved rounds.
+[group('measure')]
+bench-echo *args:
+    cargo build --release -q --locked -p roadstead-server -p roadstead-bench
+    target/release/roadstead-bench echo {{args}}
+
+# System calls per message, by driver and watch policy. Needs strace.
+[group('measure')]
+bench-syscalls *args:
+    cargo build --release -q --locked -p roadstead-server -p roadstead-bench
+    target/release/roadstead-bench syscalls {{args}}
 
 # Start the server (release build), for instance `just serve --listen 0.0.0.0:8080`.
 [group('run')]

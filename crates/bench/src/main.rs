@@ -10,6 +10,7 @@ mod echo;
 mod idle;
 mod measure;
 mod subject;
+mod syscalls;
 mod table;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +32,8 @@ enum Command {
     Idle(idle::Args),
     /// Server CPU per echoed message, by driver and watch policy
     Echo(echo::Args),
+    /// System calls per message, counted by strace
+    Syscalls(syscalls::Args),
     /// Accept and hold connections without watching them: what a bare socket costs
     #[command(hide = true)]
     Bare,
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Echo(args) => echo::run(&args),
+        Command::Syscalls(args) => syscalls::run(&args),
         Command::Bare => bare::run(),
     };
     match result {

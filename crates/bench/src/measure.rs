@@ -2,7 +2,7 @@
 
 use crate::subject::Running;
 use anyhow::{Context, ensure};
-use roadstead_host::{HostRoot, ProcessUsage, SlabGrowth, SlabSnapshot};
+use roadstead_host::{HostRoot, ProcessUsage, SlabGrowth, SlabSnapshot, SlabSource};
 use roadstead_load::sockets::{self, Settings};
 use roadstead_load::{Observer, Phase, Progress, Report, Workload};
 use std::ops::ControlFlow;
@@ -24,16 +24,25 @@ pub(crate) struct Measured {
 impl Measured {
     /// Slab bytes per connection, client and server together.
     pub(crate) fn kernel_bytes_both_ends(&self) -> f64 {
-        let unrelated: i64 = self
+        let total = self.kernel.total_bytes;
+        let related = self
             .kernel
             .caches
             .iter()
-            .filter(|(name, _)| is_unrelated(name))
-            .map(|(_, bytes)| bytes)
-            .sum();
-        (self.kernel.total_bytes - unrelated) as f64 / self.connections as f64
+            .filter(|(name, _)| !is_unrelated(name));
+        let per_connection = |bytes: i64| bytes as f64 / self.connections as f64;
+        match self.kernel.source {
+            SlabSource::Meminfo => per_connection(total),
+            SlabSource::Slabinfo => related
+                .map(|(_, bytes)| per_connection(*bytes))
+                .filter(|bytes| bytes.abs() >= GROWTH_BYTES_MIN)
+                .sum(),
+        }
     }
 }
+
+/// A cache that grew by less than this per connection holds no object for each of them.
+const GROWTH_BYTES_MIN: f64 = 8.0;
 
 /// Caches that other work on the host moves while a run goes on: file systems' and address spaces'.
 /// A socket's own dentry (192 bytes, the same for every subject) goes with them.

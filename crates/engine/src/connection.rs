@@ -178,10 +178,7 @@ impl<'a, S: Service> Connection<'a, S> {
     /// # Errors
     /// [`Full`] hands the message back when the mailbox has no room, or there is no such worker.
     pub fn post(&self, worker: usize, message: S::Message) -> Result<(), Full<S::Message>> {
-        match self.held.mailboxes.get(worker) {
-            Some(mailbox) => mailbox.post(message),
-            None => Err(Full(message)),
-        }
+        self.held.post(worker, message)
     }
 
     /// How many workers there are.
@@ -213,6 +210,20 @@ impl<'a, S: Service> Worker<'a, S> {
         self.held.table.len()
     }
 
+    /// Sends a message to a worker, this one included.
+    ///
+    /// # Errors
+    /// [`Full`] hands the message back when the mailbox has no room, or there is no such worker.
+    pub fn post(&self, worker: usize, message: S::Message) -> Result<(), Full<S::Message>> {
+        self.held.post(worker, message)
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.held.mailboxes.len()
+    }
+
     /// A connection of this worker, if it still lives.
     pub fn connection(&mut self, id: ConnectionId) -> Option<Connection<'_, S>> {
         if id.worker != self.held.worker {
@@ -225,7 +236,8 @@ impl<'a, S: Service> Worker<'a, S> {
     /// Calls `visit` for each connection that is open, in no particular order.
     pub fn for_each_connection(&mut self, mut visit: impl FnMut(&mut Connection<'_, S>)) {
         for slot in 0..self.held.table.slots() {
-            if let Some(handle) = self.held.table.handle(slot) {
+            let handle = self.held.table.handle(slot);
+            if let Some(handle) = handle.filter(|_| self.held.table[slot].phase == Phase::Open) {
                 visit(&mut Connection::new(self.held, handle));
             }
         }

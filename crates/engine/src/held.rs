@@ -6,7 +6,7 @@ use crate::connection::ConnectionId;
 use crate::deadlines::Deadlines;
 use crate::lifecycle::{CloseReason, Phase};
 use crate::limits;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Full, Mailbox};
 use crate::outbox::Outbox;
 use crate::service::Service;
 use crate::slab::Slab;
@@ -63,6 +63,14 @@ impl<S: Service> Held<S> {
         ConnectionId {
             worker: self.worker,
             handle,
+        }
+    }
+
+    /// Sends a message to a worker, if there is such a one and its mailbox has room.
+    pub(crate) fn post(&self, worker: usize, message: S::Message) -> Result<(), Full<S::Message>> {
+        match self.mailboxes.get(worker) {
+            Some(mailbox) => mailbox.post(message),
+            None => Err(Full(message)),
         }
     }
 

@@ -36,6 +36,7 @@ fn try_ring() -> Result<UringFeatures, UringUnavailable> {
         cq_entries: 16,
         buffers: 1,
         buffer_bytes: 4096,
+        incremental: true,
     };
     let ring = Ring::new(sizes).map_err(|error| explain(&error))?;
     Ok(UringFeatures {
@@ -55,10 +56,57 @@ pub(crate) fn explain(error: &io::Error) -> UringUnavailable {
     }
 }
 
+/// Whether completions of multishot and of single reads are posted in the order in which they took
+/// their bytes. Before Linux 6.16 a read that ended with its submission could be overtaken (fixed on the
+/// io_uring list in May 2025); whether a stable kernel has the fix cannot be asked.
+pub(crate) fn completions_in_order() -> bool {
+    kernel_release().is_some_and(|release| release >= (6, 16))
+}
+
+/// The running kernel's release, as far as it is a number.
+fn kernel_release() -> Option<(u32, u32)> {
+    parse_release(&std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?)
+}
+
+fn parse_release(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 fn disabled() -> Option<u8> {
     std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
         .ok()?
         .trim()
         .parse()
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read_as_distributions_write_them() {
+        assert_eq!(parse_release("6.1.0-41-amd64\n"), Some((6, 1)));
+        assert_eq!(parse_release("6.18.44-fc-v669"), Some((6, 18)));
+        assert_eq!(parse_release("7.0-rc1"), Some((7, 0)));
+        assert_eq!(parse_release("unknown"), None);
+    }
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let explained = |errno| explain(&io::Error::from_raw_os_error(errno));
+        assert!(matches!(
+            explained(libc::EINVAL),
+            UringUnavailable::Missing(_)
+        ));
+        assert!(matches!(
+            explained(libc::ENOMEM),
+            UringUnavailable::Other(_)
+        ));
+        assert!(matches!(
+            explained(libc::EPERM),
+            UringUnavailable::Refused | UringUnavailable::Sysctl(_)
+        ));
+    }
 }

@@ -290,18 +290,14 @@ impl<M: Send + 'static> WorkerSetup<M> {
         go: &Receiver<Listening>,
     ) -> std::io::Result<()> {
         let prepared = self.prepare();
-        let (core, addresses, listeners) = match prepared {
+        let (said, listeners) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 let _ = ready.send(Err(error));
                 return Ok(());
             }
         };
-        let start = Start {
-            ready,
-            go,
-            said: Ready { addresses, core },
-        };
+        let start = Start { ready, go, said };
         let stats = Arc::clone(&self.stats);
         match self.engine {
             Engine::Epoll => {
@@ -316,7 +312,7 @@ impl<M: Send + 'static> WorkerSetup<M> {
         }
     }
 
-    fn prepare(&self) -> Result<(Option<usize>, Vec<SocketAddr>, Vec<Listener>), StartError> {
+    fn prepare(&self) -> Result<(Ready, Vec<Listener>), StartError> {
         // First of all: what is opened from here on counts against this worker alone.
         thread::own_descriptor_table().map_err(StartError::os(
             "giving a worker its own descriptor table (unshare)",
@@ -335,12 +331,9 @@ impl<M: Send + 'static> WorkerSetup<M> {
         let addresses = listeners
             .iter()
             .map(Listener::local_address)
-            .collect::<Result<_, _>>();
-        Ok((
-            core,
-            addresses.map_err(StartError::os("asking for a listener's address"))?,
-            listeners,
-        ))
+            .collect::<Result<_, _>>()
+            .map_err(StartError::os("asking for a listener's address"))?;
+        Ok((Ready { addresses, core }, listeners))
     }
 
     fn serve<S: Service<Message = M>, D: Driver>(

@@ -53,6 +53,11 @@ impl Record {
         self.phase == Phase::Open && !self.flags.has_any(Flags::CONGESTED.union(Flags::PAUSED))
     }
 
+    /// Whether something is being sent, or will be.
+    pub(crate) fn owes_bytes(&self) -> bool {
+        self.outbox != NONE
+    }
+
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd
             .as_ref()

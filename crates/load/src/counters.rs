@@ -62,12 +62,23 @@ counters! {
     bytes_sent,
     /// Payload and header bytes received and checked.
     bytes_received,
+    /// Segments the user-space client sent again; 0 with kernel sockets.
+    retransmitted,
+    /// Packets the user-space client's device did not take; 0 with kernel sockets.
+    packets_refused,
 }
 
 impl Counters {
     /// Everything that should not have happened.
     pub fn errors(&self) -> u64 {
         self.failed + self.lost + self.unanswered + self.wrong_bytes
+    }
+}
+
+impl Counters {
+    /// Grows with everything that the server does.
+    pub(crate) fn heard(&self) -> u64 {
+        self.bytes_received + self.closed + self.lost + self.reopened
     }
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 pub struct Error {
     what: String,
     fix: String,
+    interrupted: bool,
 }
 
 impl Error {
@@ -16,7 +17,23 @@ impl Error {
         Self {
             what: what.into(),
             fix: fix.into(),
+            interrupted: false,
         }
+    }
+
+    /// The observer ended the run before it had begun.
+    pub(crate) fn interrupted() -> Self {
+        let what = "interrupted while the server was waited for".to_owned();
+        Self {
+            what,
+            fix: "nothing was opened".to_owned(),
+            interrupted: true,
+        }
+    }
+
+    /// Whether somebody ended the run before any connection was opened.
+    pub fn is_interruption(&self) -> bool {
+        self.interrupted
     }
 }
 

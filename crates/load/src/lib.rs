@@ -5,6 +5,8 @@
 //!  workload   what the connections do: ramp, turns, arrivals, bytes       (pure functions)
 //!  phase      connect, idle, warm-up, hold, drain, close; the controller  (one for both carriers)
 //!  sockets    carried by kernel sockets, for any server                   (no privilege needed)
+//!  tun        carried by a TCP of our own, 16 bytes a connection         (root, or a user namespace)
+//!  usage      what server, kernel and tool use meanwhile
 //!  report     counters, percentiles, reasons
 //! ```
 //!
@@ -22,16 +24,20 @@
 
 mod clock;
 mod counters;
+mod crew;
 mod error;
 mod listening;
 mod phase;
 mod report;
 pub mod sockets;
 mod tally;
+pub mod tun;
+mod usage;
 mod workload;
 
 pub use counters::Counters;
 pub use error::Error;
 pub use phase::{Observer, Phase, Progress, Timeline};
-pub use report::{Mode, Percentiles, Report};
+pub use report::{Host, Mode, Percentiles, Report};
+pub use usage::{ProcessSample, Sample, ServerUsage, Usage};
 pub use workload::{Active, MESSAGE_BYTES_MAX, Pattern, Protocol, Traffic, Workload};

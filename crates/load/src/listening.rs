@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 
 /// Between two attempts: a server that is being started tells nobody when it listens.
 const RETRY: Duration = Duration::from_millis(20);
-/// What a single attempt may take, at least.
+/// What a single attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(2);
 
-/// Waits until `server` accepts a connection, which is closed at once.
-pub(crate) fn wait_for(server: SocketAddr, limit: Duration) -> Result<(), Error> {
+/// Waits until `server` accepts a connection, which is closed at once, or `go_on` says no.
+pub(crate) fn wait_for(
+    server: SocketAddr,
+    limit: Duration,
+    mut go_on: impl FnMut() -> Result<(), Error>,
+) -> Result<(), Error> {
     let began = Instant::now();
     loop {
-        match TcpStream::connect_timeout(
-            &server,
-            ATTEMPT.max(limit.saturating_sub(began.elapsed())),
-        ) {
+        match TcpStream::connect_timeout(&server, ATTEMPT) {
             Ok(_) => return Ok(()),
             Err(error) if began.elapsed() >= limit => {
                 let fix = match error.kind() {
@@ -31,7 +32,10 @@ pub(crate) fn wait_for(server: SocketAddr, limit: Duration) -> Result<(), Error>
                 };
                 return Err(Error::new(format!("no server at {server} ({error})"), fix));
             }
-            Err(_) => std::thread::sleep(RETRY),
+            Err(_) => {
+                go_on()?;
+                std::thread::sleep(RETRY);
+            }
         }
     }
 }

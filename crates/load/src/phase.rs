@@ -6,7 +6,8 @@
 //!     └────────────────────────────────────────────┘
 //! ```
 //!
-//! Connect, Drain and Close are over when every thread says so; Idle, Warmup and Hold when their time is.
+//! Connect, Drain and Close are over when every thread says so, the latter two also when the server has been
+//! silent for too long; Idle, Warmup and Hold when their time is.
 //! Between two phases the controller's caller is told, on its own thread: there it can look at the server
 //! while the connections are quiet.
 
@@ -25,8 +26,8 @@ use std::time::{Duration, Instant};
 
 /// How often the observer is asked.
 const TICK: Duration = Duration::from_millis(100);
-/// How long an interrupted run waits for the server to close its side.
-const INTERRUPTED_GRACE: Duration = Duration::from_secs(1);
+/// How long an interrupted run takes to close its connections, at most.
+const INTERRUPTED_GRACE: Duration = Duration::from_secs(2);
 
 /// A part of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -59,7 +60,7 @@ impl Phase {
 }
 
 /// How far a run is, over all threads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
     /// Since the run began.
     pub elapsed: Duration,
@@ -154,6 +155,11 @@ impl Stage {
         }
     }
 
+    /// Lets all threads return.
+    pub(crate) fn end(&self) {
+        self.enter(Phase::ALL.len() as u8);
+    }
+
     fn begin_traffic(&self, workload: &Workload) {
         let from = self.clock.now_ns();
         let record_from = from + workload.warmup.as_nanos() as u64;
@@ -171,8 +177,8 @@ impl Stage {
 pub(crate) enum Done {
     /// Its part of this phase is done.
     With(Phase),
-    /// It panicked: there will be no further word.
-    Broken,
+    /// It has ended: too early, if anybody still listens.
+    Gone,
 }
 
 /// How long the phases took, and whether all of them were seen to their end.
@@ -199,13 +205,22 @@ pub(crate) struct Controller<'a> {
     pub(crate) observer: &'a mut dyn Observer,
 }
 
+/// When a phase ends though its threads are not done.
+#[derive(Clone, Copy)]
+enum Limit {
+    None,
+    Time(Duration),
+    /// When the server has done nothing for so long.
+    Silence(Duration),
+}
+
 /// Why a phase ended.
 #[derive(PartialEq)]
 enum End {
     Over,
     Interrupted,
     Deserted,
-    /// A thread is gone: it panicked.
+    /// A thread ended before the run did.
     Broken,
 }
 
@@ -245,46 +260,52 @@ impl Controller<'_> {
             let progress = self.progress();
             self.observer.phase_over(phase, &progress);
         }
-        self.stage.enter(Phase::ALL.len() as u8);
+        self.stage.end();
         timeline.total_seconds = self.progress().elapsed.as_secs_f64();
         timeline.interrupted = end == End::Interrupted;
         timeline.deserted = end == End::Deserted;
         timeline
     }
 
-    /// How long a phase may last.
-    fn limit(&self, phase: Phase, end: &End) -> Option<Duration> {
+    fn limit(&self, phase: Phase, end: &End) -> Limit {
         match phase {
-            Phase::Connect => None,
-            Phase::Idle => Some(self.workload.idle),
-            Phase::Warmup => Some(self.workload.warmup),
-            Phase::Hold => Some(self.workload.hold),
-            Phase::Close if *end == End::Interrupted => Some(INTERRUPTED_GRACE),
-            Phase::Drain | Phase::Close => Some(self.workload.grace),
+            Phase::Connect => Limit::None,
+            Phase::Idle => Limit::Time(self.workload.idle),
+            Phase::Warmup => Limit::Time(self.workload.warmup),
+            Phase::Hold => Limit::Time(self.workload.hold),
+            Phase::Close if *end == End::Interrupted => Limit::Time(INTERRUPTED_GRACE),
+            Phase::Drain | Phase::Close => Limit::Silence(self.workload.grace),
         }
     }
 
-    fn wait(&mut self, phase: Phase, limit: Option<Duration>) -> End {
-        let began = Instant::now();
+    fn wait(&mut self, phase: Phase, limit: Limit) -> End {
+        let mut began = Instant::now();
+        let mut heard = 0;
         let mut working = self.published.len();
         while working > 0 {
-            let left = limit.map_or(TICK, |limit| limit.saturating_sub(began.elapsed()));
+            let left = match limit {
+                Limit::None => TICK,
+                Limit::Time(limit) | Limit::Silence(limit) => limit.saturating_sub(began.elapsed()),
+            };
             if left.is_zero() {
                 return End::Over;
             }
             match self.done.recv_timeout(left.min(TICK)) {
                 Ok(Done::With(done)) => working -= usize::from(done == phase),
-                Ok(Done::Broken) | Err(RecvTimeoutError::Disconnected) => return End::Broken,
+                Ok(Done::Gone) | Err(RecvTimeoutError::Disconnected) => return End::Broken,
                 Err(RecvTimeoutError::Timeout) => {
                     let progress = self.progress();
                     if self.observer.tick(phase, &progress).is_break() && phase != Phase::Close {
                         return End::Interrupted;
                     }
-                    if phase != Phase::Connect
-                        && phase != Phase::Close
-                        && deserted(&progress.counters)
-                    {
+                    let in_use = phase != Phase::Connect && phase != Phase::Close;
+                    if in_use && deserted(&progress.counters) {
                         return End::Deserted;
+                    }
+                    let hears = progress.counters.heard();
+                    if matches!(limit, Limit::Silence(_)) && hears != heard {
+                        heard = hears;
+                        began = Instant::now();
                     }
                 }
             }
@@ -344,8 +365,6 @@ impl DoneOnce {
 
 impl Drop for DoneOnce {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let _ = self.sender.send(Done::Broken);
-        }
+        let _ = self.sender.send(Done::Gone);
     }
 }

@@ -1,9 +1,11 @@
 //! What a run came to: every setting, every counter, every percentile; as a table and as JSON.
 
 use crate::counters::Counters;
+use crate::crew::Outcome;
 use crate::phase::Timeline;
 use crate::sockets;
-use crate::tally::Tally;
+use crate::tun;
+use crate::usage::Usage;
 use crate::workload::Workload;
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -28,11 +30,44 @@ pub struct Report {
     pub latency_us: Percentiles,
     /// From when a connection should have been opened until its handshake was over.
     pub connect_us: Percentiles,
+    /// What server, kernel and tool used.
+    #[serde(flatten)]
+    pub usage: Usage,
+    /// Where it ran.
+    pub host: Host,
+    /// How a server that the run had started ended, if not because it was told to in the end.
+    pub server_ended: Option<String>,
     /// How long it all took.
     pub timeline: Timeline,
     /// The whole latency histogram, in nanoseconds.
     #[serde(skip)]
     pub latency_ns: Histogram<u64>,
+}
+
+/// The machine a run was made on.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Host {
+    /// The kernel's release, if it says.
+    pub kernel: Option<String>,
+    /// Cores this process may run on.
+    pub cores: u32,
+    /// Memory this process may use.
+    pub memory_bytes: Option<u64>,
+    /// Descriptors per table at most.
+    pub nofile_hard: Option<u64>,
+}
+
+impl Host {
+    fn read() -> Self {
+        let limits = roadstead_host::Limits::read(&roadstead_host::HostRoot::live());
+        Self {
+            kernel: limits.kernel.map(|release| release.name().to_owned()),
+            cores: limits.cores,
+            memory_bytes: limits.memory.map(|memory| memory.total_bytes),
+            nofile_hard: limits.nofile.map(|nofile| nofile.hard.or_max()),
+        }
+    }
 }
 
 /// How the connections were carried.
@@ -45,6 +80,13 @@ pub enum Mode {
         /// All settings of the run.
         settings: sockets::Settings,
         /// Threads that were started.
+        threads: usize,
+    },
+    /// By a TCP of our own behind TUN devices.
+    Tun {
+        /// All settings of the run.
+        settings: tun::Settings,
+        /// Threads, and devices, that were started.
         threads: usize,
     },
 }
@@ -83,18 +125,26 @@ impl Percentiles {
 }
 
 impl Report {
-    pub(crate) fn new(mode: Mode, workload: &Workload, timeline: Timeline, tally: &Tally) -> Self {
+    pub(crate) fn new(mode: Mode, workload: &Workload, outcome: Outcome) -> Self {
+        let Outcome {
+            timeline,
+            tally,
+            usage,
+        } = outcome;
         let hold = timeline.hold_seconds.max(f64::MIN_POSITIVE);
         Self {
             mode,
             connections: workload.connections,
             counters: tally.counters,
-            reasons: tally.reasons.clone(),
+            reasons: tally.reasons,
             messages_per_second: tally.counters.measured_messages as f64 / hold,
             latency_us: Percentiles::of_ns(&tally.latency_ns),
             connect_us: Percentiles::of_ns(&tally.connect_ns),
+            usage,
+            host: Host::read(),
+            server_ended: None,
             timeline,
-            latency_ns: tally.latency_ns.clone(),
+            latency_ns: tally.latency_ns,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `roadstead`: holds millions of mostly idle TCP connections on one Linux host.
 #![forbid(unsafe_code)]
 
+mod doctor;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -18,11 +19,14 @@ struct Cli {
 enum Command {
     /// Accept, hold and answer connections.
     Serve(serve::Args),
+    /// Say what this host can hold and why; set it right with --apply
+    Doctor(doctor::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("roadstead: {error:#}");

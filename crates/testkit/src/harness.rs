@@ -2,7 +2,7 @@
 
 use crate::peer::Peer;
 use crate::wait::{SETTLE_WITHIN, eventually};
-use roadstead::{Config, Engine, Server, Service, Stats};
+use roadstead::{Config, Engine, Finished, Server, Service, Stats};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
@@ -103,6 +103,12 @@ impl<M: Send + 'static> Harness<M> {
     pub fn finish(self) -> Stats {
         self.server.drain(Duration::from_secs(5));
         self.finish_drained()
+    }
+
+    /// Ends a server at once and says how its workers ended, well or not.
+    pub fn abandon(self) -> Finished {
+        self.server.drain(Duration::ZERO);
+        self.server.join()
     }
 
     /// Waits for the end of a server that was told to drain, and checks its books.

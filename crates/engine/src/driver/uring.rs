@@ -24,6 +24,7 @@ use crate::config::WatchPolicy;
 use crate::lifecycle::Phase;
 use crate::limits;
 use crate::listener::Listener;
+use crate::probe;
 use crate::stats::WorkerStats;
 use crate::sys::buffer_ring::Lease;
 use crate::sys::ring::{Completion, Ring, RingSizes, Wait};
@@ -49,11 +50,8 @@ const PENDING: Watch = Watch::POLL
     .union(Watch::RECEIVE_MULTISHOT)
     .union(Watch::SEND);
 
-/// Ways in which a connection is being read already, or soon.
-const READING: Watch = Watch::POLL
-    .union(Watch::RECEIVE)
-    .union(Watch::RECEIVE_MULTISHOT)
-    .union(Watch::QUEUED);
+/// Ways in which a connection is being read already, or soon; a multishot read is one more.
+const READING: Watch = Watch::POLL.union(Watch::RECEIVE).union(Watch::QUEUED);
 
 pub(crate) struct UringDriver {
     ring: Ring,
@@ -85,11 +83,14 @@ impl UringDriver {
         listeners: Vec<Listener>,
         stats: Arc<WorkerStats>,
     ) -> io::Result<Self> {
+        // Where a buffer's bytes belong follows from the order of completions.
+        let single_reads_only = matches!(config.watch, WatchPolicy::Poll | WatchPolicy::PollMulti);
         let ring = Ring::new(RingSizes {
             sq_entries: limits::SQ_ENTRIES,
             cq_entries: limits::CQ_ENTRIES,
             buffers: config.buffers,
             buffer_bytes: config.buffer_bytes,
+            incremental: single_reads_only || probe::completions_in_order(),
         })?;
         let budget = limits::PROMOTED_BYTES / limits::PROMOTED_CONNECTION_BYTES / config.workers;
         Ok(Self {
@@ -110,7 +111,9 @@ impl UringDriver {
         })
     }
 
-    /// Submits reads for queued connections, one per free buffer, and returns how many.
+    /// Submits reads for queued connections, one per free buffer, and returns how many. Single ones
+    /// whatever the policy: a multishot read of a socket that is never empty would take the buffers of
+    /// all behind it.
     fn receive_queued(&mut self, table: &mut Table) -> usize {
         let free = self.ring.buffers().available();
         let mut receives = 0;
@@ -125,13 +128,9 @@ impl UringDriver {
             if !record.wants_data() {
                 continue;
             }
-            if self.multishot_is_due(record) {
-                self.arm_multishot(handle, record);
-            } else {
-                receives += 1;
-                record.watch.insert(Watch::RECEIVE);
-                self.ring.receive(handle.token(Kind::Receive), record.fd());
-            }
+            receives += 1;
+            record.watch.insert(Watch::RECEIVE);
+            self.ring.receive(handle.token(Kind::Receive), record.fd());
         }
         receives
     }
@@ -265,7 +264,17 @@ impl UringDriver {
                 }
                 None
             }
-            Kind::Receive | Kind::ReceiveMultishot => self.received(table, handle, answer),
+            Kind::Receive => self.received(table, handle, answer),
+            Kind::ReceiveMultishot => {
+                // Data and a reset that come together wake this read once, and Linux (6.18 is one)
+                // may spend that on the data. A reply would fail and tell; where none is owed, a
+                // single read looks whether there is more.
+                let event = self.received(table, handle, answer);
+                if let Some(Event::Data { .. }) = event {
+                    table[slot].watch.insert(Watch::MORE);
+                }
+                event
+            }
             _ => None,
         }
     }
@@ -500,8 +509,13 @@ impl Driver for UringDriver {
         if !record.wants_data() || record.watch.has_any(READING) {
             return;
         }
-        if record.watch.has_any(Watch::MORE) {
+        let multishot = record.watch.has_any(Watch::RECEIVE_MULTISHOT);
+        if multishot && record.owes_bytes() {
+            record.watch.remove(Watch::MORE);
+        } else if record.watch.has_any(Watch::MORE) {
             self.queue(handle, record);
+        } else if multishot {
+            // The kernel reads on.
         } else if self.multishot_is_due(record) {
             self.arm_multishot(handle, record);
         } else if self.policy == WatchPolicy::PollMulti {

@@ -34,6 +34,8 @@ pub(crate) struct RingSizes {
     pub(crate) cq_entries: u32,
     pub(crate) buffers: u16,
     pub(crate) buffer_bytes: u32,
+    /// Let one buffer serve many reads, where the kernel can.
+    pub(crate) incremental: bool,
 }
 
 /// How long [`Ring::enter`] waits, and for how much.
@@ -109,7 +111,7 @@ impl Ring {
                 incremental,
             )
         };
-        let buffers = match register(true) {
+        let buffers = match register(sizes.incremental) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => register(false)?,
             other => other?,
         };

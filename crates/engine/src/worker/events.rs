@@ -108,17 +108,19 @@ impl<S: Service, D: Driver> WorkerLoop<S, D> {
     }
 
     pub(super) fn ended(&mut self, slot: u32) {
-        let record = &mut self.held.table[slot];
-        record.flags.insert(Flags::PEER_ENDED);
-        if record.phase == Phase::Open && !record.flags.has_any(Flags::HELD_BACK) {
-            self.tell_end(slot);
-        }
+        self.held.table[slot].flags.insert(Flags::PEER_ENDED);
         self.held.mark_dirty(slot);
     }
 
-    pub(super) fn tell_end(&mut self, slot: u32) {
-        self.held.table[slot].flags.insert(Flags::END_TOLD);
-        self.call(slot, S::end);
+    /// Tells the service that the peer has finished, once it was shown all that came before.
+    pub(super) fn tell_end_if_due(&mut self, slot: u32) {
+        const NOT_YET: Flags = Flags::HELD_BACK.union(Flags::PAUSED);
+        let record = &mut self.held.table[slot];
+        let is_due = record.phase == Phase::Open && record.flags.has_any(Flags::PEER_ENDED);
+        if is_due && !record.flags.has_any(NOT_YET.union(Flags::END_TOLD)) {
+            record.flags.insert(Flags::END_TOLD);
+            self.call(slot, S::end);
+        }
     }
 
     pub(super) fn sent(&mut self, slot: u32, mut outgoing: Outgoing, result: io::Result<usize>) {

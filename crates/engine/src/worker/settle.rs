@@ -37,6 +37,7 @@ impl<S: Service, D: Driver> WorkerLoop<S, D> {
             return;
         }
         self.offer_held_back(slot);
+        self.tell_end_if_due(slot);
         self.send(slot);
         // A send that failed has ended the connection.
         if self
@@ -53,20 +54,11 @@ impl<S: Service, D: Driver> WorkerLoop<S, D> {
         self.driver.read(&mut self.held.table, slot);
     }
 
-    /// Shows the service what it could not take before, and then the end of stream behind it.
+    /// Shows the service what it could not take before.
     fn offer_held_back(&mut self, slot: u32) {
         let record = &self.held.table[slot];
-        if !record.flags.has_any(Flags::HELD_BACK) || !record.takes_data() {
-            return;
-        }
-        self.offer_carry(slot);
-        let record = &self.held.table[slot];
-        let end_is_due = record.flags.has_any(Flags::PEER_ENDED)
-            && !record
-                .flags
-                .has_any(Flags::END_TOLD.union(Flags::HELD_BACK));
-        if record.phase == Phase::Open && end_is_due {
-            self.tell_end(slot);
+        if record.flags.has_any(Flags::HELD_BACK) && record.takes_data() {
+            self.offer_carry(slot);
         }
     }
 

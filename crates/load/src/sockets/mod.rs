@@ -15,24 +15,18 @@ mod thread;
 
 pub use source::Sources;
 
-use crate::counters::Published;
-use crate::phase::{Controller, DoneOnce, Observer, Stage};
+use crate::phase::{Observer, Phase, Progress};
 use crate::report::{Mode, Report};
-use crate::tally::Tally;
 use crate::workload::Workload;
-use crate::{Error, listening};
+use crate::{Error, crew, listening};
 use serde::Serialize;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU64;
-use std::sync::{Arc, mpsc};
+use std::ops::ControlFlow;
 use std::time::Duration;
 use thread::ClientThread;
 
 /// Descriptors of a thread's table that are not connections: what the process has open anyway.
 const OTHER_DESCRIPTORS: u64 = 64;
-/// As late as a timer may be without the kernel being asked for more wake-ups than needed.
-const TIMER_SLACK_NS: u64 = 1_000;
 
 /// A run with kernel sockets.
 #[derive(Clone, Debug, Serialize)]
@@ -40,7 +34,13 @@ pub struct Settings {
     /// Where the server listens.
     pub server: SocketAddr,
     /// How long the server is waited for if it does not listen yet.
+    #[serde(
+        rename = "server_wait_seconds",
+        serialize_with = "crate::workload::seconds"
+    )]
     pub server_wait: Duration,
+    /// The server's process, to be looked at between the phases.
+    pub server_pid: Option<u32>,
     /// Where connections come from.
     pub sources: Sources,
     /// Threads; `None`: one per core, or more if descriptors ask for it.
@@ -55,6 +55,7 @@ impl Settings {
         Self {
             server,
             server_wait: Duration::ZERO,
+            server_pid: None,
             sources: Sources::Auto,
             threads: None,
             workload: Workload::default(),
@@ -80,63 +81,28 @@ struct Plan {
 pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, Error> {
     settings.workload.check()?;
     let plan = Plan::new(settings.clone())?;
-    listening::wait_for(settings.server, settings.server_wait)?;
-    let stage = Stage::new(plan.threads)?;
-    let published: Vec<Arc<Published>> = (0..plan.threads).map(|_| Arc::default()).collect();
-    let (sender, done) = mpsc::channel();
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = published
-            .iter()
-            .enumerate()
-            .map(|(index, published)| {
-                let (plan, stage) = (&plan, &stage);
-                let done = DoneOnce::new(sender.clone());
-                let tally = Tally::new(Arc::clone(published));
-                let name = format!("load-{index}");
-                std::thread::Builder::new()
-                    .name(name)
-                    .spawn_scoped(scope, move || {
-                        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(
-                            TIMER_SLACK_NS,
-                        ));
-                        roadstead::thread::own_descriptor_table()?;
-                        ClientThread::new(plan, stage, index, done, tally)?.run()
-                    })
-            })
-            .collect::<io::Result<_>>()
-            .map_err(|error| {
-                Error::new(
-                    format!("cannot start a thread ({error})"),
-                    "raise the limit on tasks",
-                )
-            })?;
-        drop(sender);
-        let controller = Controller {
-            workload: &settings.workload,
-            stage: &stage,
-            published: &published,
-            done,
-            observer,
-        };
-        let timeline = controller.conduct();
-        let mut tally = Tally::new(Arc::default());
-        for thread in threads {
-            let result = thread
-                .join()
-                .map_err(|_| Error::new("a client thread panicked", "report it as a bug"))?;
-            tally.merge(&result.map_err(|error| {
-                Error::new(
-                    format!("a client thread cannot go on ({error})"),
-                    "see what the error names",
-                )
-            })?);
+    listening::wait_for(settings.server, settings.server_wait, || {
+        match observer.tick(Phase::Connect, &Progress::default()) {
+            ControlFlow::Break(()) => Err(Error::interrupted()),
+            ControlFlow::Continue(()) => Ok(()),
         }
-        let mode = Mode::Sockets {
-            settings: settings.clone(),
-            threads: plan.threads,
-        };
-        Ok(Report::new(mode, &settings.workload, timeline, &tally))
-    })
+    })?;
+    let server_pid = settings.server_pid;
+    let outcome = crew::run(
+        &settings.workload,
+        plan.threads,
+        server_pid,
+        observer,
+        |post| {
+            roadstead::thread::own_descriptor_table()?;
+            ClientThread::new(&plan, post)?.run()
+        },
+    )?;
+    let mode = Mode::Sockets {
+        settings: settings.clone(),
+        threads: plan.threads,
+    };
+    Ok(Report::new(mode, &settings.workload, outcome))
 }
 
 impl Plan {
@@ -177,16 +143,10 @@ impl Plan {
         })
     }
 
-    /// Thread `index`'s share of `total`.
-    fn share(&self, total: usize, index: usize) -> usize {
-        total / self.threads + usize::from(index < total % self.threads)
-    }
-
-    /// Where a thread's `local`-th connection comes from.
-    fn source(&self, local: usize, index: usize) -> Option<IpAddr> {
-        let global = local * self.threads + index;
+    /// Where a connection comes from.
+    fn source(&self, connection: usize) -> Option<IpAddr> {
         self.sources
-            .get(global % self.sources.len().max(1))
+            .get(connection % self.sources.len().max(1))
             .copied()
     }
 }

@@ -2,27 +2,30 @@
 //! send and when, and which bytes must come back.
 //!
 //! ```text
-//!  Workload ──┬─ Ramp      when the next connection may be opened
-//!   (wanted)  ├─ Turns     which active connection the n-th message goes to
-//!             ├─ Arrivals  when the n-th message (or churn) is due, sent or not
-//!             └─ Tape      the bytes of the n-th message, and of its reply
+//!  Workload ──┬─ Agenda ───┬─ Ramp      when the next connection may be opened
+//!   (wanted)  │  what is   ├─ Turns     which active connection the n-th message goes to
+//!             │  due next  └─ Arrivals  when the n-th message (or churn) is due, sent or not
+//!             └─ Tape                   the bytes of the n-th message, and of its reply
 //! ```
 //!
-//! All four are pure functions of a few numbers: nothing is stored per connection or per message, so
+//! The leaves are pure functions of a few numbers: nothing is stored per connection or per message, so
 //! that the client which keeps 16 bytes per connection can use them as well as the one with sockets.
 
+mod agenda;
 mod arrivals;
 mod ramp;
 mod tape;
 mod turns;
 
-pub(crate) use arrivals::Arrivals;
-pub(crate) use ramp::Ramp;
+pub(crate) use agenda::{Agenda, Due, Opening, Share};
 pub(crate) use tape::Tape;
-pub(crate) use turns::Turns;
+
+use arrivals::Arrivals;
+use ramp::Ramp;
+use turns::Turns;
 
 use crate::Error;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::time::Duration;
 
 /// The largest message, in bytes.
@@ -38,14 +41,19 @@ pub struct Workload {
     /// Handshakes in flight at most, over all threads.
     pub handshakes_in_flight: usize,
     /// How long a handshake may take before the connection counts as failed.
+    #[serde(rename = "connect_timeout_seconds", serialize_with = "seconds")]
     pub connect_timeout: Duration,
     /// Silence between the last handshake and the first message.
+    #[serde(rename = "idle_seconds", serialize_with = "seconds")]
     pub idle: Duration,
     /// Traffic before what is measured.
+    #[serde(rename = "warmup_seconds", serialize_with = "seconds")]
     pub warmup: Duration,
     /// Traffic that is measured, or silence if there is no traffic.
+    #[serde(rename = "hold_seconds", serialize_with = "seconds")]
     pub hold: Duration,
-    /// How long replies and closes are waited for at the end.
+    /// How long the server may be silent at the end, while replies and closes are waited for.
+    #[serde(rename = "grace_seconds", serialize_with = "seconds")]
     pub grace: Duration,
     /// Which of the connections carry messages.
     pub active: Active,
@@ -80,6 +88,11 @@ impl Default for Workload {
             pattern: Pattern::Uniform,
         }
     }
+}
+
+/// Durations in reports are plain seconds.
+pub(crate) fn seconds<S: Serializer>(duration: &Duration, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_f64(duration.as_secs_f64())
 }
 
 /// Which of the connections carry messages; they are spread evenly over all.

@@ -20,19 +20,15 @@ impl Ramp {
         }
     }
 
-    /// How many more handshakes may be in flight.
-    pub(crate) fn room(&self, in_flight: usize) -> usize {
-        self.in_flight_max.saturating_sub(in_flight)
+    /// Whether one more handshake may be in flight.
+    pub(crate) fn has_room(&self, in_flight: usize) -> bool {
+        in_flight < self.in_flight_max
     }
 
-    /// How many more may be opened at `elapsed_ns` of the ramp.
-    pub(crate) fn allowance(&self, elapsed_ns: u64, opened: usize, in_flight: usize) -> usize {
-        let room = self.room(in_flight);
-        if self.spacing_ns == 0.0 {
-            return room;
-        }
-        let due = (elapsed_ns as f64 / self.spacing_ns) as usize + 1;
-        room.min(due.saturating_sub(opened))
+    /// Whether one more may be opened at `elapsed_ns` of the ramp.
+    pub(crate) fn allows(&self, elapsed_ns: u64, opened: usize, in_flight: usize) -> bool {
+        let due = self.spacing_ns == 0.0 || opened as f64 * self.spacing_ns <= elapsed_ns as f64;
+        due && self.has_room(in_flight)
     }
 
     /// When the clock allows the next one, in nanoseconds of the ramp; `None`: only an answer does.
@@ -55,28 +51,29 @@ mod tests {
             ..Workload::default()
         };
         let ramp = Ramp::new(&workload, 2);
-        assert_eq!(
-            ramp.allowance(1_000_000_000, 0, 0),
-            4,
+        let second = 1_000_000_000;
+        assert!(
+            ramp.allows(second, 50, 3),
+            "half of the rate for each of two threads"
+        );
+        assert!(!ramp.allows(second, 51, 3));
+        assert!(
+            !ramp.allows(second, 0, 4),
             "the cap is shared by the threads"
         );
-        assert_eq!(ramp.allowance(1_000_000_000, 49, 0), 2);
         let due = ramp.next_due_ns(51, 0).unwrap();
-        assert_eq!(ramp.allowance(due - 10, 51, 0), 0);
-        assert_eq!(ramp.allowance(due, 51, 0), 1);
+        assert!(!ramp.allows(due - 10, 51, 0) && ramp.allows(due, 51, 0));
         assert_eq!(ramp.next_due_ns(51, 4), None);
     }
 
     #[test]
     fn without_a_rate_only_the_cap_counts() {
-        let ramp = Ramp::new(
-            &Workload {
-                handshakes_in_flight: 8,
-                ..Workload::default()
-            },
-            1,
-        );
-        assert_eq!(ramp.allowance(0, 1000, 5), 3);
+        let workload = Workload {
+            handshakes_in_flight: 8,
+            ..Workload::default()
+        };
+        let ramp = Ramp::new(&workload, 1);
+        assert!(ramp.allows(0, 1000, 7) && !ramp.allows(0, 1000, 8));
         assert_eq!(ramp.next_due_ns(1000, 5), None);
     }
 }

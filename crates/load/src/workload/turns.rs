@@ -44,6 +44,12 @@ impl Turns {
         round * self.active + slot * self.step_inverse % self.active
     }
 
+    /// How many of the messages before `number` are slot `slot`'s.
+    pub(crate) fn count_before(&self, slot: u64, number: u64) -> u64 {
+        let turn = slot * self.step_inverse % self.active;
+        (number + self.active - 1 - turn) / self.active
+    }
+
     /// The connection in slot `slot`.
     pub(crate) fn connection(&self, slot: u64) -> usize {
         (slot * self.connections / self.active) as usize
@@ -107,6 +113,7 @@ mod tests {
             let mut visits = vec![0; active];
             for number in 0..3 * active as u64 {
                 let slot = turns.slot(number);
+                assert_eq!(turns.count_before(slot, number), visits[slot as usize]);
                 visits[slot as usize] += 1;
                 assert_eq!(turns.number(slot, number / active as u64), number);
                 assert_eq!(turns.slot_of(turns.connection(slot)), Some(slot));

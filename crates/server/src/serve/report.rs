@@ -3,6 +3,7 @@
 use super::Args;
 use roadstead::{Engine, Server, Stats};
 use roadstead_host::capacity::Plan;
+use roadstead_host::doctor::shortcomings_at_start;
 use roadstead_host::quantity::{binary_bytes, grouped};
 use roadstead_host::{Limit, LimitPair, Limits};
 use serde::Serialize;
@@ -23,6 +24,8 @@ pub(super) struct Started<'a> {
     limits: &'a Limits,
     backlog: u32,
     plan: &'a Plan,
+    /// What the host lacks for the planned connections, by the doctor's rules.
+    shortcomings: Vec<String>,
 }
 
 impl<'a> Started<'a> {
@@ -33,6 +36,7 @@ impl<'a> Started<'a> {
         plan: &'a Plan,
         backlog: u32,
     ) -> Self {
+        let port = server.addresses().first().map_or(0, SocketAddr::port);
         let uring = server.engine() == Engine::Uring;
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -45,6 +49,7 @@ impl<'a> Started<'a> {
             limits,
             backlog,
             plan,
+            shortcomings: shortcomings_at_start(plan.connections, port),
         }
     }
 }
@@ -104,7 +109,19 @@ impl fmt::Display for Started<'_> {
             number(self.limits.file_max),
             number(self.limits.somaxconn),
         )?;
-        write!(f, "  capacity   {}", self.plan)
+        write!(f, "  capacity   {}", self.plan)?;
+        // What is, without why and the fix: the doctor has the room for them.
+        let what = |line: &String| line.split(": ").next().unwrap_or_default().to_owned();
+        let lacking: Vec<_> = self.shortcomings.iter().map(what).collect();
+        if !lacking.is_empty() {
+            write!(f, "\n  host       falls short: {}", lacking.join("; "))?;
+            let connections = self.plan.connections;
+            write!(
+                f,
+                "\n             see `roadstead doctor --connections {connections}`"
+            )?;
+        }
+        Ok(())
     }
 }
 

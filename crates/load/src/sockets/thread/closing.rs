@@ -3,30 +3,20 @@
 use super::super::connection::State;
 use super::ClientThread;
 use crate::phase::Phase;
+use crate::workload::{Due, Opening};
 
 impl ClientThread<'_> {
     /// Closes and reopens the connections whose time has come. Returns when the next one's has.
     pub(super) fn churn_due(&mut self, now: u64) -> u64 {
-        let Some(churn) = self.churn else {
-            return u64::MAX;
-        };
         loop {
-            let due = self
-                .times
-                .from_ns
-                .saturating_add(churn.due_ns(self.churned));
-            if due > now {
-                return due;
-            }
-            let index = (self.churned % self.connections.len() as u64) as usize;
-            self.churned += 1;
+            let index = match self.agenda.next_churn(now) {
+                Due::Now(Opening { index, .. }) => index,
+                Due::At(due) => return due,
+            };
+            let message = self.tape.message_bytes() as u64;
             let connection = &mut self.connections[index];
             // Half a message under way could neither be finished nor forgotten: its turn comes again.
-            let whole = connection
-                .sent
-                .is_multiple_of(self.tape.message_bytes() as u64);
-            if connection.state == State::Established && whole {
-                connection.due_ns = due;
+            if connection.state == State::Established && connection.sent.is_multiple_of(message) {
                 connection.state = State::AwaitsLastReply;
                 self.reopen_if_quiet(index);
             }
@@ -37,35 +27,35 @@ impl ClientThread<'_> {
     pub(super) fn reopen_if_quiet(&mut self, index: usize) {
         let connection = &self.connections[index];
         if connection.received == connection.sent {
-            self.reopen_later(index);
+            let now = self.stage.clock.now_ns();
+            self.reopen(index, now);
         }
     }
 
-    fn reopen_later(&mut self, index: usize) {
+    /// Closes a connection that is to be opened again.
+    fn reopen(&mut self, index: usize, due_ns: u64) {
         let connection = &mut self.connections[index];
         connection.restart_stream(self.tape.message_bytes() as u64);
         connection.reopened = true;
         connection.drop_socket(State::AwaitsOpening);
         self.tally.counters.open -= 1;
         self.tally.counters.closed += 1;
-        self.reopen.push_back(index as u32);
+        self.agenda.reopen(index, due_ns);
     }
 
     /// Half-way through the hold, drops every connection at once. Returns when that is.
     pub(super) fn stampede_due(&mut self, now: u64) -> u64 {
-        let middle = self.times.record_from_ns.midpoint(self.times.until_ns);
-        if self.stampeded || now < middle {
-            return if self.stampeded { u64::MAX } else { middle };
-        }
-        self.stampeded = true;
+        let middle = match self.agenda.next_stampede(now) {
+            Due::Now(middle) => middle,
+            Due::At(due) => return due,
+        };
         let message = self.tape.message_bytes() as u64;
         for index in 0..self.connections.len() {
             let connection = &mut self.connections[index];
             if connection.is_open() {
                 self.tally.counters.resent +=
                     connection.sent.div_ceil(message) - connection.received / message;
-                connection.due_ns = middle;
-                self.reopen_later(index);
+                self.reopen(index, middle);
             }
         }
         u64::MAX
@@ -76,8 +66,7 @@ impl ClientThread<'_> {
         if !self.done.pending(Phase::Close) || self.awaiting_peer_close > 0 {
             return;
         }
-        self.opened = self.connections.len();
-        self.reopen.clear();
+        self.agenda.stop_opening();
         for index in 0..self.connections.len() {
             let connection = &mut self.connections[index];
             if connection.is_open() {
@@ -85,7 +74,7 @@ impl ClientThread<'_> {
                 self.awaiting_peer_close += 1;
             } else if connection.state == State::AwaitsHandshake {
                 connection.drop_socket(State::Over);
-                self.handshakes_in_flight -= 1;
+                self.agenda.handshake_over();
             }
         }
     }

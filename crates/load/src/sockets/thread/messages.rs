@@ -3,7 +3,7 @@
 use super::super::connection::State;
 use super::{ClientThread, reason};
 use crate::phase::Phase;
-use crate::workload::Traffic;
+use crate::workload::{Due, Traffic};
 use std::io;
 
 /// Messages sent between two looks at what has come.
@@ -12,14 +12,12 @@ const SENDS_PER_TURN: usize = 256;
 impl ClientThread<'_> {
     /// Closed loop: the first `pipeline` messages on every active connection.
     pub(super) fn fill_pipelines(&mut self) {
-        let Traffic::ClosedLoop { pipeline } = self.plan.settings.workload.traffic else {
-            return;
-        };
-        if std::mem::replace(&mut self.pipeline_filled, true) {
+        if !self.agenda.fill_pipelines() {
             return;
         }
-        for slot in 0..self.turns.active() {
-            let index = self.turns.connection(slot);
+        let pipeline = self.agenda.pipeline();
+        for slot in 0..self.agenda.turns.active() {
+            let index = self.agenda.turns.connection(slot);
             let first = slot as usize * pipeline;
             self.sent_ns[first..first + pipeline].fill(self.stage.clock.now_ns());
             self.queue(index, pipeline as u64);
@@ -29,24 +27,15 @@ impl ClientThread<'_> {
 
     /// Open loop: sends what has fallen due. Returns when the next message is due.
     pub(super) fn send_due(&mut self, now: u64) -> u64 {
-        let Some(arrivals) = self.arrivals else {
-            return u64::MAX;
-        };
         for _ in 0..SENDS_PER_TURN {
-            let due = self
-                .times
-                .from_ns
-                .saturating_add(arrivals.due_ns(self.arrived));
-            if due >= self.times.until_ns {
-                return u64::MAX;
+            match self.agenda.next_message(now) {
+                Due::Now(slot) => {
+                    let index = self.agenda.turns.connection(slot);
+                    self.queue(index, 1);
+                    self.send(index);
+                }
+                Due::At(due) => return due,
             }
-            if due > now {
-                return due;
-            }
-            let index = self.turns.connection(self.turns.slot(self.arrived));
-            self.arrived += 1;
-            self.queue(index, 1);
-            self.send(index);
         }
         now
     }
@@ -56,7 +45,7 @@ impl ClientThread<'_> {
         let connection = &mut self.connections[index];
         connection.queued += messages * self.tape.message_bytes() as u64;
         if connection.state != State::Over {
-            self.outstanding += messages;
+            self.agenda.outstanding += messages;
         }
     }
 
@@ -107,37 +96,30 @@ impl ClientThread<'_> {
     fn replied(&mut self, phase: Phase, index: usize, first: u64, replies: u64) {
         let now = self.stage.clock.now_ns();
         let slot = self
+            .agenda
             .turns
             .slot_of(index)
-            .expect("only active connections have been sent messages");
-        self.outstanding -= replies;
+            .expect("only active connections are sent messages");
+        self.agenda.outstanding -= replies;
         self.tally.counters.messages += replies;
         for number in first..first + replies {
-            let began = match (self.plan.settings.workload.traffic, &self.arrivals) {
-                (Traffic::ClosedLoop { pipeline }, _) => {
+            let began = match self.agenda.traffic {
+                Traffic::ClosedLoop { pipeline } => {
                     let at = slot as usize * pipeline + (number % pipeline as u64) as usize;
                     // The message that takes this one's place is sent now.
                     std::mem::replace(&mut self.sent_ns[at], now)
                 }
-                (_, Some(arrivals)) => {
-                    self.times.from_ns + arrivals.due_ns(self.turns.number(slot, number))
-                }
-                (_, None) => continue,
+                Traffic::OpenLoop { .. } => self.agenda.due_ns(slot, number),
+                Traffic::None => continue,
             };
-            if began >= self.times.record_from_ns {
+            if began >= self.agenda.times.record_from_ns {
                 self.tally.counters.measured_messages += 1;
                 self.tally
                     .latency_ns
                     .saturating_record(now.saturating_sub(began));
             }
         }
-        let goes_on = matches!(phase, Phase::Warmup | Phase::Hold);
-        if goes_on
-            && matches!(
-                self.plan.settings.workload.traffic,
-                Traffic::ClosedLoop { .. }
-            )
-        {
+        if matches!(phase, Phase::Warmup | Phase::Hold) && self.agenda.pipeline() > 0 {
             self.queue(index, replies);
             self.send(index);
         }

@@ -10,9 +10,10 @@ mod opening;
 
 use super::Plan;
 use super::connection::{Connection, State};
-use crate::phase::{DoneOnce, Phase, Stage, TrafficTimes};
+use crate::crew::Post;
+use crate::phase::{DoneOnce, Phase, Stage};
 use crate::tally::Tally;
-use crate::workload::{Arrivals, Pattern, Ramp, Tape, Traffic, Turns};
+use crate::workload::{Agenda, Share, Tape};
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
@@ -32,28 +33,13 @@ const WAKER: u64 = u64::MAX;
 pub(super) struct ClientThread<'a> {
     plan: &'a Plan,
     stage: &'a Stage,
-    index: usize,
+    share: Share,
     epoll: OwnedFd,
     connections: Vec<Connection>,
     tape: Tape,
-    turns: Turns,
-    ramp: Ramp,
-    arrivals: Option<Arrivals>,
-    churn: Option<Arrivals>,
-    times: TrafficTimes,
-    /// Arrivals and churn that were dealt with.
-    arrived: u64,
-    churned: u64,
-    stampeded: bool,
-    pipeline_filled: bool,
-    /// Connections to open, in order: those never opened, then those to be opened again.
-    opened: usize,
-    reopen: VecDeque<u32>,
+    agenda: Agenda,
     /// Handshakes by when they are given up, the oldest in front; answered ones are skipped.
     handshakes: VecDeque<(u64, u32)>,
-    handshakes_in_flight: usize,
-    /// Messages queued on connections that may still answer them.
-    outstanding: u64,
     awaiting_peer_close: usize,
     /// Closed loop: when the messages under way were sent, `pipeline` per slot.
     sent_ns: Vec<u64>,
@@ -63,13 +49,13 @@ pub(super) struct ClientThread<'a> {
 }
 
 impl<'a> ClientThread<'a> {
-    pub(super) fn new(
-        plan: &'a Plan,
-        stage: &'a Stage,
-        index: usize,
-        done: DoneOnce,
-        tally: Tally,
-    ) -> io::Result<Self> {
+    pub(super) fn new(plan: &'a Plan, post: Post<'a>) -> io::Result<Self> {
+        let Post {
+            index,
+            stage,
+            done,
+            tally,
+        } = post;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(
             &epoll,
@@ -78,52 +64,24 @@ impl<'a> ClientThread<'a> {
             epoll::EventFlags::IN,
         )?;
         let workload = &plan.settings.workload;
-        let connections = plan.share(workload.connections, index);
-        let all_active = workload.active.of(workload.connections);
-        let active = plan.share(all_active, index);
         let tape = Tape::new(workload);
-        let rate = match workload.traffic {
-            Traffic::OpenLoop {
-                messages_per_second,
-            } if active > 0 => messages_per_second,
-            _ => 0.0,
+        let share = Share {
+            thread: index,
+            threads: plan.threads,
         };
-        let pipeline = match workload.traffic {
-            Traffic::ClosedLoop { pipeline } => pipeline,
-            _ => 0,
-        };
-        let id = |local: usize| (local * plan.threads + index) as u64;
+        let agenda = Agenda::new(workload, index, plan.threads, stage.traffic_times());
+        let connection = |local| Connection::new(tape.start(share.global(local) as u64));
         Ok(Self {
             epoll,
-            connections: (0..connections)
-                .map(|local| Connection::new(tape.start(id(local))))
-                .collect(),
-            turns: Turns::new(connections, active),
-            ramp: Ramp::new(workload, plan.threads),
-            // Only the first threads have an active connection if there are fewer of those than threads.
-            arrivals: Arrivals::new(rate, workload.pattern, index, plan.threads.min(all_active)),
-            churn: Arrivals::new(
-                workload.churn_per_second,
-                Pattern::Uniform,
-                index,
-                plan.threads,
-            ),
-            times: stage.traffic_times(),
-            arrived: 0,
-            churned: 0,
-            stampeded: workload.pattern != Pattern::Stampede,
-            pipeline_filled: pipeline == 0,
-            opened: 0,
-            reopen: VecDeque::new(),
+            connections: (0..agenda.connections()).map(connection).collect(),
             handshakes: VecDeque::new(),
-            handshakes_in_flight: 0,
-            outstanding: 0,
             awaiting_peer_close: 0,
-            sent_ns: vec![0; active * pipeline],
+            sent_ns: vec![0; agenda.turns.active() as usize * agenda.pipeline()],
             scratch: vec![0; SCRATCH_BYTES].into(),
             plan,
             stage,
-            index,
+            share,
+            agenda,
             tape,
             done,
             tally,
@@ -153,7 +111,10 @@ impl<'a> ClientThread<'a> {
             };
             for event in ready.iter() {
                 match event.data.u64() {
-                    WAKER => _ = rustix::io::read(self.stage.waker(self.index), &mut [0_u8; 8]),
+                    WAKER => {
+                        let _ =
+                            rustix::io::read(self.stage.waker(self.share.thread), &mut [0_u8; 8]);
+                    }
                     key => self.connection_ready(phase, key as usize, event.flags),
                 }
             }
@@ -169,7 +130,7 @@ impl<'a> ClientThread<'a> {
             Phase::Connect => next_due = next_due.min(self.open_due(now)),
             Phase::Idle => {}
             Phase::Warmup | Phase::Hold | Phase::Drain => {
-                self.times = self.stage.traffic_times();
+                self.agenda.times = self.stage.traffic_times();
                 if phase != Phase::Drain {
                     self.fill_pipelines();
                     next_due = next_due
@@ -184,15 +145,8 @@ impl<'a> ClientThread<'a> {
     }
 
     fn is_done(&self, phase: Phase) -> bool {
-        let all_opened = self.opened == self.connections.len()
-            && self.reopen.is_empty()
-            && self.handshakes_in_flight == 0;
-        match phase {
-            Phase::Connect => all_opened,
-            Phase::Idle | Phase::Warmup | Phase::Hold => false,
-            Phase::Drain => all_opened && self.outstanding == 0,
-            Phase::Close => self.awaiting_peer_close == 0,
-        }
+        let closed = phase != Phase::Close || self.awaiting_peer_close == 0;
+        closed && self.agenda.is_done(phase)
     }
 
     fn connection_ready(&mut self, phase: Phase, index: usize, flags: epoll::EventFlags) {

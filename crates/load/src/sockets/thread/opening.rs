@@ -2,6 +2,7 @@
 
 use super::super::connection::State;
 use super::{ClientThread, reason};
+use crate::workload::{Due, Opening};
 
 /// Handshakes begun between two looks at what has come.
 const OPENS_PER_TURN: usize = 256;
@@ -9,50 +10,30 @@ const OPENS_PER_TURN: usize = 256;
 impl ClientThread<'_> {
     /// Begins the handshakes that are due. Returns when the next is.
     pub(super) fn open_due(&mut self, now: u64) -> u64 {
-        // The ramp is for the way up; what is opened again is bounded by the handshakes in flight alone.
-        let mut fresh = self
-            .ramp
-            .allowance(now, self.opened, self.handshakes_in_flight);
-        fresh = fresh.min(self.connections.len() - self.opened);
-        let again = self
-            .ramp
-            .room(self.handshakes_in_flight + fresh)
-            .min(self.reopen.len());
-        let this_turn = (fresh + again).min(OPENS_PER_TURN);
-        for turn in 0..this_turn {
-            let index = if turn < fresh {
-                self.opened += 1;
-                self.connections[self.opened - 1].due_ns = self.stage.clock.now_ns();
-                self.opened - 1
-            } else {
-                self.reopen.pop_front().expect("counted above") as usize
-            };
-            self.open(index);
+        for _ in 0..OPENS_PER_TURN {
+            match self.agenda.next_opening(now) {
+                Due::Now(opening) => self.open(opening),
+                Due::At(due) => return due,
+            }
         }
-        if this_turn < fresh + again {
-            return now;
-        }
-        match self
-            .ramp
-            .next_due_ns(self.opened, self.handshakes_in_flight)
-        {
-            Some(due) if self.opened < self.connections.len() => due,
-            _ => u64::MAX,
-        }
+        now
     }
 
-    fn open(&mut self, index: usize) {
-        let source = self.plan.source(index, self.index);
+    fn open(&mut self, Opening { index, due_ns }: Opening) {
+        let source = self.plan.source(self.share.global(index));
         let connection = &mut self.connections[index];
+        connection.due_ns = due_ns;
         match connection.connect(self.plan.settings.server, source, &self.epoll, index as u64) {
             Ok(()) => {
                 let limit = self.plan.settings.workload.connect_timeout.as_nanos() as u64;
                 connection.handshake_deadline_ns = self.stage.clock.now_ns() + limit;
-                self.handshakes_in_flight += 1;
                 self.handshakes
                     .push_back((connection.handshake_deadline_ns, index as u32));
             }
-            Err(error) => self.failed(index, &reason("connect", &error)),
+            Err(error) => {
+                self.agenda.handshake_over();
+                self.failed(index, &reason("connect", &error));
+            }
         }
     }
 
@@ -67,7 +48,7 @@ impl ClientThread<'_> {
             }
             self.handshakes.pop_front();
             if waiting {
-                self.handshakes_in_flight -= 1;
+                self.agenda.handshake_over();
                 self.failed(index as usize, "connect: no answer in time");
             }
         }
@@ -75,7 +56,7 @@ impl ClientThread<'_> {
     }
 
     pub(super) fn handshake_over(&mut self, index: usize) {
-        self.handshakes_in_flight -= 1;
+        self.agenda.handshake_over();
         let connection = &mut self.connections[index];
         match connection.handshake_result() {
             Ok(()) => {
@@ -111,7 +92,7 @@ impl ClientThread<'_> {
     /// Nothing will be answered on this connection any more.
     pub(super) fn give_up(&mut self, index: usize) {
         let connection = &mut self.connections[index];
-        self.outstanding -= connection.outstanding(self.tape.message_bytes() as u64);
+        self.agenda.outstanding -= connection.outstanding(self.tape.message_bytes() as u64);
         connection.drop_socket(State::Over);
     }
 }

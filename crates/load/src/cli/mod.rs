@@ -1,0 +1,98 @@
+//! The command line: flags in, progress and a summary out.
+
+mod flags;
+mod progress;
+mod summary;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use flags::{Command, Flags, OutputFlags};
+use progress::LiveProgress;
+use roadstead_load::{Report, sockets, tun};
+use std::fs::File;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What shells say of a process ended by Ctrl-C.
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// Parses, runs, reports.
+pub(crate) fn main() -> ExitCode {
+    let flags = Flags::parse();
+    match run(&flags) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: &Flags) -> Result<ExitCode> {
+    let stop = stop_signals()?;
+    let (result, progress, output) = match &flags.command {
+        Command::Sockets(flags) => {
+            let settings = flags.settings();
+            let mut progress = LiveProgress::new(settings.workload.connections, stop);
+            (
+                sockets::run(&settings, &mut progress),
+                progress,
+                &flags.output,
+            )
+        }
+        Command::Tun(flags) => {
+            let settings = flags.settings();
+            let mut progress = LiveProgress::new(settings.workload.connections, stop);
+            (tun::run(&settings, &mut progress), progress, &flags.output)
+        }
+    };
+    progress.finish();
+    match result {
+        Err(error) if error.is_interruption() => {
+            eprintln!("{error}");
+            Ok(ExitCode::from(EXIT_INTERRUPTED))
+        }
+        result => finish(&result?, output),
+    }
+}
+
+/// From here on Ctrl-C ends the run, and only a second one the process, with which its server goes. No thread is started for it: there must be none yet
+/// when a user namespace is entered.
+fn stop_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // In this order: the first signal finds the flag down, and raises it.
+        let code = i32::from(EXIT_INTERRUPTED);
+        signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .context("cannot catch signals")?;
+    }
+    Ok(stop)
+}
+
+fn finish(report: &Report, output: &OutputFlags) -> Result<ExitCode> {
+    print!("{}", summary::table(report));
+    if let Some(path) = &output.json {
+        let text = serde_json::to_string_pretty(report).context("the report as JSON")?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &output.hgrm {
+        std::fs::write(path, summary::hgrm(&report.latency_ns))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &output.hlog {
+        let mut file =
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        summary::write_hlog(report, &mut file)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(if report.timeline.interrupted {
+        ExitCode::from(EXIT_INTERRUPTED)
+    } else if report.counters.errors() > output.allow_errors || report.server_ended.is_some() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}

@@ -1,0 +1,137 @@
+//! Closing: one at a time to open it again, all at once in a stampede, and all of them in the end.
+
+use super::super::record::{Flight, State};
+use super::Client;
+use crate::workload::{Due, Opening};
+
+/// Connections being closed at once: more, and the server's kernel would have more orphans than it allows.
+const CLOSING_MAX: usize = 2048;
+/// Closes begun between two looks at what has come.
+const CLOSES_PER_TURN: usize = 256;
+
+impl Client<'_> {
+    /// Closes and reopens the connections whose time has come. Returns when the next one's has.
+    pub(super) fn churn_due(&mut self, now: u64) -> u64 {
+        loop {
+            let index = match self.agenda.next_churn(now) {
+                Due::Now(Opening { index, .. }) => index as u32,
+                Due::At(due) => return due,
+            };
+            let record = &mut self.records[index as usize];
+            if record.state() == State::Established {
+                record.set_state(State::AwaitsLastReply);
+                self.send(index, now);
+                self.close_if_quiet(index, now);
+            }
+        }
+    }
+
+    /// Begins to close a connection that waited for its last reply, once there is none missing.
+    pub(super) fn close_if_quiet(&mut self, index: u32, now: u64) {
+        let record = &self.records[index as usize];
+        let quiet = record.received == record.acked
+            && self
+                .flights
+                .get(&index)
+                .is_none_or(|flight| flight.high == record.acked);
+        if record.state() == State::AwaitsLastReply && quiet {
+            self.finish_sending(index, State::AwaitsReopening, now);
+        }
+    }
+
+    fn finish_sending(&mut self, index: u32, state: State, now: u64) {
+        let record = &mut self.records[index as usize];
+        record.set_state(state);
+        let mut flight = self
+            .flights
+            .get(&index)
+            .copied()
+            .unwrap_or_else(|| Flight::of(record));
+        flight.fin_at = Some(flight.high);
+        self.transmit(index, flight, now);
+    }
+
+    /// Puts a connection that the run itself has closed where it will be opened again.
+    pub(super) fn reopen(&mut self, index: u32, due_ns: u64) {
+        self.flights.remove(&index);
+        let message = self.message_bytes();
+        self.records[index as usize].restart(message);
+        self.agenda.reopen(index as usize, due_ns);
+    }
+
+    /// Half-way through the hold, drops every connection at once. Returns when that is.
+    pub(super) fn stampede_due(&mut self, now: u64) -> u64 {
+        let middle = match self.agenda.next_stampede(now) {
+            Due::Now(middle) => middle,
+            Due::At(due) => return due,
+        };
+        let message = self.message_bytes();
+        for index in 0..self.records.len() as u32 {
+            let record = self.records[index as usize];
+            if record.state().is_open() {
+                let high = self
+                    .flights
+                    .get(&index)
+                    .map_or(record.acked, |flight| flight.high);
+                let counters = &mut self.tally.counters;
+                counters.resent += u64::from(high.div_ceil(message) - record.received / message);
+                counters.open -= 1;
+                counters.closed += 1;
+                self.send_reset(index);
+                self.reopen(index, middle);
+            }
+        }
+        u64::MAX
+    }
+
+    /// Closes the connections in turn; gives up what is not open.
+    pub(super) fn close_due(&mut self, now: u64) {
+        if self.closing == 0 {
+            self.agenda.stop_opening();
+        }
+        for _ in 0..CLOSES_PER_TURN {
+            if self.closing as usize == self.records.len()
+                || self.awaiting_peer_close >= CLOSING_MAX
+            {
+                return;
+            }
+            let index = self.closing;
+            self.closing += 1;
+            match self.records[index as usize].state() {
+                State::Established | State::AwaitsLastReply => {
+                    self.awaiting_peer_close += 1;
+                    self.finish_sending(index, State::AwaitsPeerClose, now);
+                }
+                // Its FIN is out already; only what follows is different.
+                State::AwaitsReopening => {
+                    self.awaiting_peer_close += 1;
+                    self.records[index as usize].set_state(State::AwaitsPeerClose);
+                }
+                State::AwaitsHandshake => {
+                    self.agenda.handshake_over();
+                    self.send_reset(index);
+                    self.give_up(index);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The server has closed, dropped or forgotten a connection.
+    pub(super) fn lost(&mut self, index: u32, why: &str) {
+        match self.records[index as usize].state() {
+            // Its end was already counted: only its last acknowledgement is missing.
+            State::AwaitsCloseAck => {
+                self.flights.remove(&index);
+                self.records[index as usize].set_state(State::Gone);
+                return;
+            }
+            State::AwaitsPeerClose => self.awaiting_peer_close -= 1,
+            _ => {}
+        }
+        self.tally.counters.lost += 1;
+        self.tally.counters.open -= 1;
+        self.tally.because(why);
+        self.give_up(index);
+    }
+}

@@ -1,0 +1,100 @@
+//! The server command: started in our network, told to stop in the end, killed if we cannot tell it.
+
+use super::sys;
+use crate::Error;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// The server's processes; all of them end when this is dropped.
+pub(super) struct Server {
+    name: String,
+    child: Child,
+}
+
+impl Server {
+    /// Starts the command in a process group of its own, so that Ctrl-C ends the run and not the server.
+    pub(super) fn start(command: &[OsString]) -> Result<Self, Error> {
+        let Some((program, arguments)) = command.split_first() else {
+            return Err(Error::new(
+                "no server command",
+                "give one: roadstead-load tun … -- COMMAND ARGUMENTS",
+            ));
+        };
+        let name = program.to_string_lossy().into_owned();
+        // Its output is not our report: it goes where our progress goes.
+        let output = std::io::stderr().as_fd().try_clone_to_owned();
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output.map_or_else(|_| Stdio::null(), Stdio::from))
+            .process_group(0);
+        let child = sys::spawn_bound(&mut command).map_err(|error| {
+            Error::new(
+                format!("cannot start the server command {name} ({error})"),
+                "check its path",
+            )
+        })?;
+        Ok(Self { name, child })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// An error if it has ended, though nobody told it to.
+    pub(super) fn check_alive(&mut self) -> Result<(), Error> {
+        match self.child.try_wait() {
+            Ok(Some(status)) => Err(Error::new(
+                format!(
+                    "the server command {} ended before it listened ({status})",
+                    self.name
+                ),
+                "see what it printed above",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells it to stop and waits; returns how it had ended if it did so before it was told.
+    pub(super) fn stop(mut self, limit: Duration) -> Result<Option<String>, Error> {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return Ok(Some(status.to_string()));
+        }
+        let what = |error| Error::new(format!("cannot wait for {} ({error})", self.name), "see ps");
+        let process =
+            rustix::process::pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())
+                .map_err(what)?;
+        self.signal(Signal::TERM);
+        let timeout = Timespec {
+            tv_sec: limit.as_secs() as _,
+            tv_nsec: limit.subsec_nanos().into(),
+        };
+        let mut ended = [PollFd::new(&process, PollFlags::IN)];
+        let in_time = rustix::event::poll(&mut ended, Some(&timeout)).map_err(what)? > 0;
+        Ok((!in_time).then(|| {
+            format!(
+                "killed: still there {:.0} s after SIGTERM",
+                limit.as_secs_f64()
+            )
+        }))
+    }
+
+    /// Signals all of its processes.
+    fn signal(&self, signal: Signal) {
+        // Fails only if none is left.
+        let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), signal);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,353 @@
+//! What one thread has to do next, and when: the one place where ramp, arrivals, churn and stampede meet.
+//!
+//! The thread asks for one thing after the other and does it by its own means, with sockets or with
+//! packets; the agenda knows nothing of either.
+
+use super::{Arrivals, Pattern, Ramp, Traffic, Turns, Workload};
+use crate::phase::{Phase, TrafficTimes};
+use std::collections::VecDeque;
+
+/// The answer to 'what is next'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due<T> {
+    /// This, now.
+    Now(T),
+    /// Nothing before this time; `u64::MAX`: not by the clock.
+    At(u64),
+}
+
+/// A connection whose turn to be opened has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Opening {
+    pub(crate) index: usize,
+    /// When it should have been opened.
+    pub(crate) due_ns: u64,
+}
+
+/// One thread's part of a workload.
+#[derive(Debug)]
+pub(crate) struct Agenda {
+    pub(crate) traffic: Traffic,
+    pub(crate) turns: Turns,
+    pub(crate) times: TrafficTimes,
+    /// Handshakes begun whose end was not told.
+    handshakes_in_flight: usize,
+    /// Messages due on connections that may still answer them.
+    pub(crate) outstanding: u64,
+    connections: usize,
+    ramp: Ramp,
+    arrivals: Option<Arrivals>,
+    churn: Option<Arrivals>,
+    /// Arrivals and churn that were dealt with.
+    arrived: u64,
+    churned: u64,
+    stampeded: bool,
+    pipelines_filled: bool,
+    /// Connections were opened in the order of their index so far.
+    opened: usize,
+    reopen: VecDeque<Opening>,
+}
+
+impl Agenda {
+    /// The part of thread `thread` of `threads`.
+    pub(crate) fn new(
+        workload: &Workload,
+        thread: usize,
+        threads: usize,
+        times: TrafficTimes,
+    ) -> Self {
+        let share = Share { thread, threads };
+        let connections = share.of(workload.connections);
+        let all_active = workload.active.of(workload.connections);
+        let active = share.of(all_active);
+        let rate = match workload.traffic {
+            Traffic::OpenLoop {
+                messages_per_second,
+            } if active > 0 => messages_per_second,
+            _ => 0.0,
+        };
+        let churn = workload.churn_per_second;
+        Self {
+            traffic: workload.traffic,
+            turns: Turns::new(connections, active),
+            times,
+            handshakes_in_flight: 0,
+            outstanding: 0,
+            connections,
+            ramp: Ramp::new(workload, threads),
+            // Only the first threads have an active connection if there are fewer of those than threads.
+            arrivals: Arrivals::new(rate, workload.pattern, thread, threads.min(all_active)),
+            churn: Arrivals::new(churn, Pattern::Uniform, thread, threads),
+            arrived: 0,
+            churned: 0,
+            stampeded: workload.pattern != Pattern::Stampede,
+            pipelines_filled: false,
+            opened: 0,
+            reopen: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// Requests that each active connection keeps in flight; 0 unless the loop is closed.
+    pub(crate) fn pipeline(&self) -> usize {
+        match self.traffic {
+            Traffic::ClosedLoop { pipeline } => pipeline,
+            _ => 0,
+        }
+    }
+
+    /// The next connection to open; the caller begins its handshake. The ramp is for the way up: what is
+    /// opened again is bounded by the handshakes in flight alone.
+    pub(crate) fn next_opening(&mut self, now: u64) -> Due<Opening> {
+        let in_flight = self.handshakes_in_flight;
+        let opening =
+            if self.opened < self.connections && self.ramp.allows(now, self.opened, in_flight) {
+                self.opened += 1;
+                Opening {
+                    index: self.opened - 1,
+                    due_ns: now,
+                }
+            } else if self.ramp.has_room(in_flight)
+                && let Some(opening) = self.reopen.pop_front()
+            {
+                opening
+            } else {
+                let due = self.ramp.next_due_ns(self.opened, in_flight);
+                return Due::At(
+                    due.filter(|_| self.opened < self.connections)
+                        .unwrap_or(u64::MAX),
+                );
+            };
+        self.handshakes_in_flight += 1;
+        Due::Now(opening)
+    }
+
+    /// A handshake has ended, one way or another.
+    pub(crate) fn handshake_over(&mut self) {
+        self.handshakes_in_flight -= 1;
+    }
+
+    /// The run itself has closed this connection: it is to be opened again.
+    pub(crate) fn reopen(&mut self, index: usize, due_ns: u64) {
+        self.reopen.push_back(Opening { index, due_ns });
+    }
+
+    /// Opens nothing more.
+    pub(crate) fn stop_opening(&mut self) {
+        self.opened = self.connections;
+        self.reopen.clear();
+    }
+
+    /// Open loop: the slot whose next message is due.
+    pub(crate) fn next_message(&mut self, now: u64) -> Due<u64> {
+        match self.next_arrival_ns() {
+            Some(due) if due > now => Due::At(due),
+            None => Due::At(u64::MAX),
+            Some(_) => {
+                self.arrived += 1;
+                Due::Now(self.turns.slot(self.arrived - 1))
+            }
+        }
+    }
+
+    /// When the next message is due; `None` if there is none before the traffic ends.
+    fn next_arrival_ns(&self) -> Option<u64> {
+        let due = self
+            .times
+            .from_ns
+            .saturating_add(self.arrivals?.due_ns(self.arrived));
+        (due < self.times.until_ns).then_some(due)
+    }
+
+    /// Open loop: messages that have fallen due on a slot until now.
+    pub(crate) fn arrived_on(&self, slot: u64) -> u64 {
+        self.turns.count_before(slot, self.arrived)
+    }
+
+    /// Open loop: when message `number` of a slot was due.
+    pub(crate) fn due_ns(&self, slot: u64, number: u64) -> u64 {
+        let arrival = self.turns.number(slot, number);
+        self.times.from_ns + self.arrivals.map_or(0, |arrivals| arrivals.due_ns(arrival))
+    }
+
+    /// Closed loop: true once, when the traffic begins.
+    pub(crate) fn fill_pipelines(&mut self) -> bool {
+        self.pipeline() > 0 && !std::mem::replace(&mut self.pipelines_filled, true)
+    }
+
+    /// The next connection to close and open again.
+    pub(crate) fn next_churn(&mut self, now: u64) -> Due<Opening> {
+        let Some(churn) = self.churn else {
+            return Due::At(u64::MAX);
+        };
+        let due_ns = self
+            .times
+            .from_ns
+            .saturating_add(churn.due_ns(self.churned));
+        if due_ns > now {
+            return Due::At(due_ns);
+        }
+        let index = (self.churned % self.connections as u64) as usize;
+        self.churned += 1;
+        Due::Now(Opening { index, due_ns })
+    }
+
+    /// Half-way through the hold: the moment at which everybody is dropped, once.
+    pub(crate) fn next_stampede(&mut self, now: u64) -> Due<u64> {
+        let middle = self.times.record_from_ns.midpoint(self.times.until_ns);
+        if self.stampeded || now < middle {
+            return Due::At(if self.stampeded { u64::MAX } else { middle });
+        }
+        self.stampeded = true;
+        Due::Now(middle)
+    }
+
+    /// Whether nothing remains to be done in this phase but what replies and closes bring.
+    pub(crate) fn is_done(&self, phase: Phase) -> bool {
+        let all_opened = self.opened == self.connections
+            && self.reopen.is_empty()
+            && self.handshakes_in_flight == 0;
+        match phase {
+            Phase::Connect => all_opened,
+            Phase::Idle | Phase::Warmup | Phase::Hold => false,
+            Phase::Drain => all_opened && self.outstanding == 0 && self.next_arrival_ns().is_none(),
+            Phase::Close => true,
+        }
+    }
+}
+
+/// A thread's share of whole numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    pub(crate) thread: usize,
+    pub(crate) threads: usize,
+}
+
+impl Share {
+    /// The first threads have one more if it does not come out even.
+    pub(crate) fn of(self, total: usize) -> usize {
+        total / self.threads + usize::from(self.thread < total % self.threads)
+    }
+
+    /// The number, among all threads' connections, of this thread's `local`-th.
+    pub(crate) fn global(self, local: usize) -> usize {
+        local * self.threads + self.thread
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agenda(workload: &Workload) -> Agenda {
+        let times = TrafficTimes {
+            from_ns: 0,
+            record_from_ns: 0,
+            until_ns: 1_000_000_000,
+        };
+        Agenda::new(workload, 0, 1, times)
+    }
+
+    #[test]
+    fn handshakes_in_flight_hold_the_next_opening_back() {
+        let mut agenda = agenda(&Workload {
+            connections: 3,
+            handshakes_in_flight: 2,
+            ..Workload::default()
+        });
+        assert_eq!(
+            agenda.next_opening(5),
+            Due::Now(Opening {
+                index: 0,
+                due_ns: 5
+            })
+        );
+        assert_eq!(
+            agenda.next_opening(5),
+            Due::Now(Opening {
+                index: 1,
+                due_ns: 5
+            })
+        );
+        assert_eq!(agenda.next_opening(5), Due::At(u64::MAX));
+        agenda.handshake_over();
+        agenda.reopen(0, 3);
+        assert_eq!(
+            agenda.next_opening(6),
+            Due::Now(Opening {
+                index: 2,
+                due_ns: 6
+            })
+        );
+        agenda.handshake_over();
+        assert_eq!(
+            agenda.next_opening(7),
+            Due::Now(Opening {
+                index: 0,
+                due_ns: 3
+            })
+        );
+        assert!(!agenda.is_done(Phase::Connect));
+        agenda.handshake_over();
+        agenda.handshake_over();
+        assert!(agenda.is_done(Phase::Connect));
+    }
+
+    #[test]
+    fn every_due_message_is_counted_on_its_slot() {
+        let traffic = Traffic::OpenLoop {
+            messages_per_second: 1000.0,
+        };
+        let mut agenda = agenda(&Workload {
+            connections: 7,
+            traffic,
+            ..Workload::default()
+        });
+        let mut sent = [0_u64; 7];
+        let mut now = 0;
+        while now < u64::MAX {
+            match agenda.next_message(now) {
+                Due::Now(slot) => {
+                    let number = sent[slot as usize];
+                    sent[slot as usize] += 1;
+                    assert_eq!(agenda.arrived_on(slot), number + 1);
+                    assert!(
+                        agenda.due_ns(slot, number) <= now
+                            && now < agenda.due_ns(slot, number) + 10
+                    );
+                }
+                Due::At(next) => now = next,
+            }
+        }
+        assert_eq!(sent.iter().sum::<u64>(), 1000);
+    }
+
+    #[test]
+    fn a_thread_without_an_active_connection_leaves_no_gap_in_the_stream() {
+        let traffic = Traffic::OpenLoop {
+            messages_per_second: 100.0,
+        };
+        let workload = Workload {
+            connections: 8,
+            active: super::super::Active::Count(1),
+            traffic,
+            ..Workload::default()
+        };
+        let times = TrafficTimes {
+            from_ns: 0,
+            record_from_ns: 0,
+            until_ns: 1_000_000_000,
+        };
+        let count = |thread| {
+            let mut agenda = Agenda::new(&workload, thread, 2, times);
+            std::iter::from_fn(|| {
+                matches!(agenda.next_message(1_000_000_000), Due::Now(_)).then_some(())
+            })
+            .count()
+        };
+        assert_eq!((count(0), count(1)), (100, 0));
+    }
+}
