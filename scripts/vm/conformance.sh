@@ -16,8 +16,8 @@ passed=0
 failed=0
 for program in /programs/*; do
     # One test at a time, each named on the console before it starts: one that hangs is the last named. A whole
-    # program takes half a minute; the limit leaves the others their turn.
-    timeout 120 "$program" --test-threads 1 2>&1 | tee /tmp/output
+    # program takes up to a minute and a half; the limit leaves the others their turn.
+    timeout 300 "$program" --test-threads 1 2>&1 | tee /tmp/output
     code=$?
     result=$(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed.*/\1 \2/p' /tmp/output)
     if [ "$code" = 0 ] && [ -n "$result" ]; then
