@@ -104,11 +104,25 @@ lint:
 doc:
     cargo doc --workspace --no-deps --locked --document-private-items
 
-# The doctor with real root on Debian 12's kernels, emulated: `just vm-test`, or `just vm-test 6.12`.
+# The doctor with real root on Debian 12's kernels, emulated; SERIES=6.12 for one of them.
 [group('check')]
-vm-test *series:
+vm-test:
     cargo build -q -p roadstead-server --bin roadstead --locked
-    scripts/vm/run.sh target/debug/roadstead {{series}}
+    scripts/vm/run.sh doctor.sh target/debug/roadstead
+
+# The conformance suite on Debian 12's kernels, emulated: some minutes for each; SERIES=6.1 for one of them.
+[group('check')]
+vm-conformance:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    tests=$(cargo test -q -p roadstead-testkit --tests --no-run --locked --message-format json |
+        python3 -c 'import json, sys
+    for line in sys.stdin:
+        built = json.loads(line)
+        if built.get("profile", {}).get("test") and built.get("executable") and "test" in built["target"]["kind"]:
+            print(built["executable"])')
+    # shellcheck disable=SC2086 # a list of programs
+    LIMIT_SECONDS=${LIMIT_SECONDS:-1500} scripts/vm/run.sh conformance.sh $tests
 
 # The same where its tools are installed; says what is missing where they are not.
 [private]

@@ -44,7 +44,12 @@ const FILES: &[&str] = &[
 /// One tree for all runs: each run overwrites every file.
 static TREE: LazyLock<TempDir> = LazyLock::new(|| {
     let tree = TempDir::new().expect("a temporary directory");
-    for path in FILES.iter().copied().map(str::to_owned).chain(sysctl_files()) {
+    for path in FILES
+        .iter()
+        .copied()
+        .map(str::to_owned)
+        .chain(sysctl_files())
+    {
         fs::create_dir_all(tree.path().join(path).parent().expect("a folder")).expect("a folder");
     }
     fs::create_dir_all(tree.path().join("sys/class/net/eth0/device")).expect("a folder");
@@ -60,8 +65,14 @@ fn sysctl_files() -> impl Iterator<Item = String> {
 
 fuzz_target!(|input: &[u8]| {
     let mut pieces = input.split(|&byte| byte == 0);
-    for path in FILES.iter().copied().map(str::to_owned).chain(sysctl_files()) {
-        fs::write(TREE.path().join(path), pieces.next().unwrap_or_default()).expect("a file of the tree");
+    for path in FILES
+        .iter()
+        .copied()
+        .map(str::to_owned)
+        .chain(sysctl_files())
+    {
+        fs::write(TREE.path().join(path), pieces.next().unwrap_or_default())
+            .expect("a file of the tree");
     }
     let root = HostRoot::at(TREE.path());
     let target = Target::default();
@@ -70,10 +81,17 @@ fuzz_target!(|input: &[u8]| {
     let _ = SocketCounts::read(&root);
     let _ = ProcessUsage::read(&root, 7);
     if let Ok(slab) = SlabSnapshot::read(&root) {
-        assert_eq!(slab.growth_since(&slab).expect("the same source").total_bytes, 0);
+        assert_eq!(
+            slab.growth_since(&slab)
+                .expect("the same source")
+                .total_bytes,
+            0
+        );
     }
     for rule in rules() {
-        let Some(wanted) = rule.sysctl(&target) else { continue };
+        let Some(wanted) = rule.sysctl(&target) else {
+            continue;
+        };
         if let Ok(text) = root.read(&format!("/proc/sys/{}", rule.name.replace('.', "/")))
             && let Ok(Some(better)) = wanted.improvement_on(&text)
         {

@@ -1,26 +1,24 @@
 #!/usr/bin/env bash
-# Boots Debian 12's kernels in software emulation and runs guest.sh as their init: the doctor with real root, on
-# kernels that may be spoiled. Usage: run.sh ROADSTEAD_BINARY [6.1] [6.12]
+# Boots Debian 12's kernels in software emulation and runs a script as their init: real root, on the oldest kernels
+# that Roadstead is for, which may be spoiled.
 #
-# The guest is an initramfs of busybox, nft, conntrack and the binary; it needs no disk, no network, no KVM.
-# `run.sh --missing-tools` only names the Debian packages that it lacks.
+#   run.sh GUEST_SCRIPT PROGRAM...     SERIES='6.1 6.12' and LIMIT_SECONDS=120 (per boot) in the environment
+#   run.sh --missing-tools             only names the Debian packages that it lacks
+#
+# The guest is an initramfs of busybox, nft, conntrack and the programs; it needs no disk, no network, no KVM. Its
+# script, a file beside this one, must end with a line `N passed, N failed`.
 set -euo pipefail
 
 repository=$(cd "$(dirname "$0")/../.." && pwd)
 work="$repository/target/vm"
-binary=${1:?usage: run.sh ROADSTEAD_BINARY [6.1] [6.12]}
-shift
-[ $# -gt 0 ] || set -- 6.1 6.12
-
-# One boot and all its checks; emulated, it takes some ten seconds.
-boot_limit_seconds=120
+usage='usage: run.sh GUEST_SCRIPT PROGRAM...'
 
 # Needs a kernel package's name that ends in -unsigned: the same kernel, in one package.
 pattern_of() {
     case $1 in
         6.1) echo '^linux-image-6\.1\.0-[0-9]+-cloud-amd64-unsigned$' ;;
         6.12) echo '^linux-image-6\.12\.[0-9]+\+deb12-cloud-amd64-unsigned$' ;;
-        *) echo "run.sh: kernel $1 is not known here: 6.1 or 6.12" >&2; return 1 ;;
+        *) echo "run.sh: kernel series $1 is not known here: 6.1 or 6.12" >&2; return 1 ;;
     esac
 }
 
@@ -77,17 +75,19 @@ install_modules() {
 }
 
 build_initramfs() {
-    local root=$1 kernel=$2 release=$3
+    local root=$1 kernel=$2 release=$3 program
     rm -rf "$root"
     mkdir -p "$root"/{bin,sbin,proc,sys,dev,tmp,etc/sysctl.d,etc/security/limits.d,etc/systemd/system,var/lib,run}
     echo 'root:x:0:0:root:/:/bin/sh' >"$root/etc/passwd"
     install -D "$(command -v busybox)" "$root/bin/busybox"
     install_program "$root" /usr/sbin/nft /usr/sbin/nft
     install_program "$root" /usr/sbin/conntrack /usr/sbin/conntrack
-    strip -o "$work/roadstead" "$binary"
-    install_program "$root" "$work/roadstead" /usr/bin/roadstead
+    for program in "${programs[@]}"; do
+        strip -o "$work/stripped" "$program"
+        install_program "$root" "$work/stripped" "/programs/$(basename "$program")"
+    done
     install "$repository/scripts/tune.sh" "$repository/scripts/untune.sh" "$root/"
-    install "$repository/scripts/vm/guest.sh" "$root/init"
+    install "$repository/scripts/vm/$guest" "$root/init"
     install_modules "$root" "$kernel" "$release"
     (cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$root.cpio.gz"
 }
@@ -97,12 +97,12 @@ run_kernel() {
     kernel=$(fetch_kernel "$1")
     release=$(basename "$kernel"/boot/vmlinuz-*)
     release=${release#vmlinuz-}
-    log="$work/$1.log"
+    log="$work/$1-${guest%.sh}.log"
     # Since merged /usr, kernels may keep their modules under usr/lib.
     [ -d "$kernel/lib/modules" ] || { mkdir -p "$kernel/lib" && ln -sfn ../usr/lib/modules "$kernel/lib/modules"; }
     build_initramfs "$work/guest-$1" "$kernel" "$release"
     echo "== Linux $release"
-    timeout "$boot_limit_seconds" qemu-system-x86_64 -accel tcg -cpu max -smp 2 -m 1024 \
+    timeout "${LIMIT_SECONDS:-120}" qemu-system-x86_64 -accel tcg -cpu max -smp 2 -m 1024 \
         -nodefaults -no-reboot -display none -serial stdio -kernel "$kernel/boot/vmlinuz-$release" \
         -initrd "$work/guest-$1.cpio.gz" -append 'console=ttyS0 quiet panic=-1' </dev/null 2>&1 |
         tr -d '\r' | tee "$log" | grep -aE '^(ok|FAILED|     )|passed,' || true
@@ -113,7 +113,7 @@ run_kernel() {
 }
 
 missing=$(missing_tools | tr '\n' ' ')
-if [ "$binary" = --missing-tools ]; then
+if [ "${1:-}" = --missing-tools ]; then
     echo "$missing"
     exit 0
 fi
@@ -121,7 +121,10 @@ if [ -n "$missing" ]; then
     echo "run.sh: missing tools; as root: apt-get install --no-install-recommends $missing" >&2
     exit 1
 fi
+guest=${1:?$usage}
+shift
+programs=("${@:?$usage}")
 mkdir -p "$work"
-for series in "$@"; do
+for series in ${SERIES:-6.1 6.12}; do
     run_kernel "$series"
 done

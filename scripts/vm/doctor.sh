@@ -3,7 +3,7 @@
 # step against the kernel itself.
 
 /bin/busybox --install -s /bin
-export PATH=/bin:/usr/bin:/usr/sbin
+export PATH=/bin:/programs:/usr/sbin
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
