@@ -5,7 +5,7 @@ use crate::subject::Subject;
 use crate::table::table;
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use roadstead::{Engine, WatchPolicy};
+use roadstead::Engine;
 use roadstead_host::capacity::{self, ConnectionCost, Request, Watch};
 use roadstead_host::quantity::{Choice, grouped};
 use roadstead_host::{HostRoot, Limits, raise_nofile};
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let workload = Workload {
             connections,
             idle: Duration::from_millis(300),
-            warmup: Duration::from_millis(300),
+            warmup: Duration::from_secs_f64(if args.short { 0.3 } else { 3.0 }),
             hold: Duration::from_secs_f64(seconds),
             active: Active::Count(busy),
             traffic: Traffic::ClosedLoop { pipeline: 1 },
@@ -77,7 +77,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// io_uring beside epoll; epoll alone where io_uring cannot be had.
 fn subjects() -> Vec<Subject> {
     match roadstead::probe::uring() {
-        Ok(_) => vec![Subject::Uring(WatchPolicy::Poll), Subject::Epoll],
+        Ok(_) => vec![
+            Subject::Uring(roadstead::Config::default().watch),
+            Subject::Epoll,
+        ],
         Err(why) => {
             println!("{} only: {why}\n", Engine::Epoll);
             vec![Subject::Epoll]

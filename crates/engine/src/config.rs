@@ -78,7 +78,7 @@ impl Default for Config {
         Self {
             listen: Vec::new(),
             engine: Engine::Auto,
-            watch: WatchPolicy::Poll,
+            watch: WatchPolicy::Adaptive,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             pin: true,
             connections_per_worker: 16_384,

@@ -66,8 +66,10 @@ const _: () = assert!(PROMOTE_HEAT < u8::MAX);
 pub(crate) const PROMOTED_BYTES: usize = 64 << 20;
 pub(crate) const PROMOTED_CONNECTION_BYTES: usize = 608;
 
-/// Requests cancelled per second and worker to demote what went quiet: with 152,000 pending on a
-/// ring, each costs 124 µs.
+/// Requests that one second's cancels may walk past to demote what went quiet, and the most cancels.
+/// Each walks one of 256 buckets, 124 µs where 152,000 are pending: this is a hundredth of a core, and
+/// at 2.5 million pending on one ring it is five demotions per second.
+pub(crate) const DEMOTION_WALK: usize = 12_500_000;
 pub(crate) const DEMOTIONS_PER_SECOND: usize = 256;
 
 /// Handles and slots are 32 bits, and `u32::MAX` stands for "none".

@@ -211,7 +211,8 @@ impl UringDriver {
             return;
         }
         self.promoted.second = second;
-        let mut left = limits::DEMOTIONS_PER_SECOND;
+        let pending = (table.len() as usize).max(1);
+        let mut left = (limits::DEMOTION_WALK / pending).clamp(1, limits::DEMOTIONS_PER_SECOND);
         let ring = &mut self.ring;
         self.promoted.handles.retain(|&handle| {
             let Some(record) = table.claim(handle) else {

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     pub(crate) engine: Engine,
 
     /// How idle connections are watched on io_uring: poll, poll-multi, recv or adaptive
-    #[arg(long, default_value_t = WatchPolicy::Poll)]
+    #[arg(long, default_value_t = Config::default().watch)]
     pub(crate) watch: WatchPolicy,
 
     /// Worker threads: as many as the connections need, or this many (may exceed the cores)
