@@ -34,8 +34,8 @@ KillSignal=SIGTERM
 KillMode=mixed
 TimeoutStopSec=90
 Restart=on-failure
-# A wrong flag does not get right by trying again.
-RestartPreventExitStatus=2
+# A wrong flag, or a host that cannot do it, does not get right by trying again.
+RestartPreventExitStatus=2 78
 
 NoNewPrivileges=yes
 CapabilityBoundingSet=
