@@ -10,9 +10,11 @@ use anyhow::Context;
 use roadstead::services::{Echo, Frames};
 use roadstead::{Engine, Server, StartError};
 use roadstead_host::capacity;
+use roadstead_host::doctor::shortcomings_at_start;
 use roadstead_host::{HostRoot, Limits, raise_nofile};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::mpsc;
 
@@ -49,6 +51,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .unwrap_or(BACKLOG_MIN);
     config.backlog = somaxconn.max(BACKLOG_MIN);
     let backlog = config.backlog.min(somaxconn);
+    // Before it listens: whether the port is tracked is found out by using it.
+    let port = args.listen.first().map_or(0, SocketAddr::port);
+    let shortcomings = shortcomings_at_start(plan.connections, port);
     let frames = Frames::with_limit(args.frame_bytes);
     let started = match args.service {
         ServiceChoice::Echo => Server::start(config, |_| Echo),
@@ -61,7 +66,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     report::print(
         args.json,
-        &report::Started::new(&server, args, &limits, &plan, backlog),
+        &report::Started::new(&server, args, &limits, &plan, backlog, shortcomings),
     )?;
     serve_until_told(args, server, signals)
 }

@@ -3,7 +3,6 @@
 use super::Args;
 use roadstead::{Engine, Server, Stats};
 use roadstead_host::capacity::Plan;
-use roadstead_host::doctor::shortcomings_at_start;
 use roadstead_host::quantity::{binary_bytes, grouped};
 use roadstead_host::{Limit, LimitPair, Limits};
 use serde::Serialize;
@@ -35,8 +34,8 @@ impl<'a> Started<'a> {
         limits: &'a Limits,
         plan: &'a Plan,
         backlog: u32,
+        shortcomings: Vec<String>,
     ) -> Self {
-        let port = server.addresses().first().map_or(0, SocketAddr::port);
         let uring = server.engine() == Engine::Uring;
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -49,7 +48,7 @@ impl<'a> Started<'a> {
             limits,
             backlog,
             plan,
-            shortcomings: shortcomings_at_start(plan.connections, port),
+            shortcomings,
         }
     }
 }
