@@ -16,6 +16,22 @@ demo *args:
     cargo build --release -q --locked -p roadstead-server -p roadstead-bench
     target/release/roadstead-bench demo {{args}}
 
+# Start the server (release build), for instance `just serve --listen 0.0.0.0:8080`.
+[group('run')]
+serve *args:
+    cargo run --release -q -p roadstead-server --bin roadstead -- serve {{args}}
+
+# Drive a server: `just load sockets --to 127.0.0.1:8080 -c 10k --pipeline 1`, or `just load --help`.
+[group('run')]
+load *args:
+    cargo run --release -q -p roadstead-load -- {{args}}
+
+# A million connections on one port of this host, 10,000 checked messages per second for a minute (root, 6 GB free).
+[group('measure')]
+million *args:
+    cargo build --release -q --locked -p roadstead-server -p roadstead-load
+    {{as_root}} target/release/roadstead-load tun -c 1M --rate 10k --hold 60s {{args}} -- target/release/roadstead serve --listen 0.0.0.0:8080 --max-connections 1M
+
 # Bytes per idle connection, by driver and watch policy (needs root, for /proc/slabinfo).
 [group('measure')]
 bench-idle *args:
@@ -33,11 +49,6 @@ bench-echo *args:
 bench-syscalls *args:
     cargo build --release -q --locked -p roadstead-server -p roadstead-bench
     target/release/roadstead-bench syscalls {{args}}
-
-# Start the server (release build), for instance `just serve --listen 0.0.0.0:8080`.
-[group('run')]
-serve *args:
-    cargo run --release -q -p roadstead-server --bin roadstead -- serve {{args}}
 
 # Say what this host can hold, why, and what to set: `just doctor --connections 5M`.
 [group('host')]

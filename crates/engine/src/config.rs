@@ -93,7 +93,8 @@ impl Default for Config {
             write_stall_timeout: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(2),
             keepalive: Some(Keepalive::default()),
-            user_timeout: None,
+            // As long as keepalive takes to give up: 300 s and three probes, 30 s apart.
+            user_timeout: Some(Duration::from_secs(390)),
             nodelay: true,
         }
     }

@@ -5,8 +5,6 @@
 //! keeps per connection is the `watch` byte of the record.
 
 pub(crate) mod epoll;
-mod heat;
-mod pace;
 pub(crate) mod uring;
 
 use crate::buffers::Outgoing;

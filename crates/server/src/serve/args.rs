@@ -64,8 +64,8 @@ pub(crate) struct Args {
     #[arg(value_parser = keepalive_or_off)]
     pub(crate) keepalive: OptionalKeepalive,
 
-    /// TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged; or off
-    #[arg(long, value_name = "TIME|off", default_value = "off", value_parser = time_or_off)]
+    /// TCP_USER_TIMEOUT: how long sent bytes, or keepalive probes, may stay unacknowledged; or off
+    #[arg(long, value_name = "TIME|off", default_value = "390s", value_parser = time_or_off)]
     pub(crate) user_timeout: OptionalTime,
 
     /// TCP_NODELAY
@@ -204,6 +204,7 @@ mod tests {
         assert_eq!(config.listen, ["0.0.0.0:8080".parse().expect("an address")]);
         assert_eq!(config.keepalive, Some(Keepalive::default()));
         assert!(config.nodelay && config.idle_timeout.is_none());
+        assert_eq!(config.user_timeout, Config::default().user_timeout);
     }
 
     #[test]

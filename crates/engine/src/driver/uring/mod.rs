@@ -17,30 +17,33 @@
 //! when a connection ends is therefore a poll or a multishot read, and shutting the socket down
 //! completes both, except a multishot poll, which has to be cancelled.
 
-use super::pace::Pace;
+mod answers;
+mod heat;
+mod pace;
+mod promotion;
+
 use super::{Data, Driver, Event, Sending};
 use crate::buffers::Outgoing;
 use crate::config::WatchPolicy;
-use crate::lifecycle::Phase;
 use crate::limits;
 use crate::listener::Listener;
 use crate::probe;
 use crate::stats::WorkerStats;
-use crate::sys::buffer_ring::Lease;
 use crate::sys::ring::{Completion, Ring, RingSizes, Wait};
 use crate::table::{Record, Table, Watch};
 use crate::token::{Handle, Kind, parse, worker_token};
+use answers::Answer;
+use pace::Pace;
+use promotion::{Promoted, end_multishot};
 use socket2::SockRef;
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const READABLE: i16 = libc::POLLIN | libc::POLLRDHUP;
-/// Readiness behind which an end of stream or an error follows, told once.
-const FINAL: i16 = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
 
 /// Requests that the kernel holds until they are answered.
 const PENDING: Watch = Watch::POLL
@@ -70,16 +73,7 @@ pub(crate) struct UringDriver {
     stats: Arc<WorkerStats>,
 }
 
-/// Connections with a multishot read under `adaptive`, and the clock by which they cool.
-struct Promoted {
-    handles: Vec<Handle>,
-    budget: usize,
-    started: Instant,
-    second: u64,
-}
-
 impl UringDriver {
-    /// `workers` share the memory that promoted connections may take.
     pub(crate) fn new(
         config: &crate::Config,
         listeners: Vec<Listener>,
@@ -94,7 +88,6 @@ impl UringDriver {
             buffer_bytes: config.buffer_bytes,
             incremental: single_reads_only || probe::completions_in_order(),
         })?;
-        let budget = limits::PROMOTED_BYTES / limits::PROMOTED_CONNECTION_BYTES / config.workers;
         Ok(Self {
             ring,
             policy: config.watch,
@@ -104,12 +97,7 @@ impl UringDriver {
             sends: 0,
             pace: Pace::new(),
             gathered: false,
-            promoted: Promoted {
-                handles: Vec::new(),
-                budget: budget.max(1),
-                started: Instant::now(),
-                second: 0,
-            },
+            promoted: Promoted::new(config.workers),
             stats,
         })
     }
@@ -142,29 +130,6 @@ impl UringDriver {
             self.ring.receive(handle.token(Kind::Receive), record.fd());
         }
         receives
-    }
-
-    /// Whether a read that is started now should be a multishot one.
-    fn multishot_is_due(&self, record: &Record) -> bool {
-        match self.policy {
-            WatchPolicy::Recv => true,
-            WatchPolicy::Adaptive => {
-                record.heat >= limits::PROMOTE_HEAT
-                    && self.promoted.handles.len() < self.promoted.budget
-            }
-            WatchPolicy::Poll | WatchPolicy::PollMulti => false,
-        }
-    }
-
-    fn arm_multishot(&mut self, handle: Handle, record: &mut Record) {
-        record.watch.insert(Watch::RECEIVE_MULTISHOT);
-        self.ring
-            .receive_multishot(handle.token(Kind::ReceiveMultishot), record.fd());
-        if self.policy == WatchPolicy::Adaptive && !record.watch.has_any(Watch::PROMOTED) {
-            record.watch.insert(Watch::PROMOTED);
-            self.promoted.handles.push(handle);
-            self.stats.promoted.add(1);
-        }
     }
 
     fn queue(&mut self, handle: Handle, record: &mut Record) {
@@ -200,186 +165,6 @@ impl UringDriver {
             batch_for: Some(limits::BATCH_WAIT),
         }
     }
-
-    /// Demotes connections that went quiet, a bounded number of them each second.
-    fn demote(&mut self, table: &mut Table) {
-        if self.policy != WatchPolicy::Adaptive {
-            return;
-        }
-        let second = self.promoted.started.elapsed().as_secs();
-        if second == self.promoted.second {
-            return;
-        }
-        self.promoted.second = second;
-        let pending = (table.len() as usize).max(1);
-        let mut left = (limits::DEMOTION_WALK / pending).clamp(1, limits::DEMOTIONS_PER_SECOND);
-        let ring = &mut self.ring;
-        self.promoted.handles.retain(|&handle| {
-            let Some(record) = table.claim(handle) else {
-                return false;
-            };
-            if !record.watch.has_any(Watch::RECEIVE_MULTISHOT) {
-                record.watch.remove(Watch::PROMOTED);
-                return false;
-            }
-            if left == 0 || !record.cool(second as u8) {
-                return true;
-            }
-            left -= 1;
-            record.watch.remove(Watch::PROMOTED);
-            end_multishot(ring, handle, record);
-            self.stats.demoted.add(1);
-            false
-        });
-    }
-
-    /// What an answer to one of a connection's requests means.
-    fn answered(
-        &mut self,
-        table: &mut Table,
-        kind: Kind,
-        handle: Handle,
-        answer: Answer,
-    ) -> Option<Event> {
-        let slot = handle.slot;
-        let Some(record) = table.claim(handle) else {
-            self.stats.completions_stale.add(1);
-            self.discard(answer.lease);
-            return None;
-        };
-        if !answer.more {
-            record.watch.remove(match kind {
-                Kind::Poll => Watch::POLL,
-                Kind::PollMultishot => Watch::POLL_MULTISHOT,
-                Kind::PollWrite => Watch::WRITE,
-                Kind::Receive => Watch::RECEIVE,
-                Kind::ReceiveMultishot => Watch::RECEIVE_MULTISHOT.union(Watch::ENDING),
-                _ => Watch::default(),
-            });
-        }
-        if record.phase == Phase::Releasing {
-            let released = !record.watch.has_any(PENDING);
-            self.discard(answer.lease);
-            return released.then_some(Event::Released { slot });
-        }
-        match kind {
-            Kind::PollWrite => Some(Event::Writable { slot }),
-            Kind::Poll | Kind::PollMultishot => {
-                record.watch.insert(Watch::MORE);
-                if answer.result & i32::from(FINAL) != 0 {
-                    record.watch.insert(Watch::FINAL_EDGE);
-                }
-                if record.wants_data() {
-                    self.queue(handle, &mut table[slot]);
-                }
-                None
-            }
-            Kind::Receive if answer.result == -libc::ENOBUFS => {
-                self.stats.buffers_exhausted.add(1);
-                record.watch.insert(Watch::QUEUED);
-                self.refused.push(handle);
-                None
-            }
-            Kind::Receive => self.received(table, handle, answer),
-            Kind::ReceiveMultishot => {
-                // Data and a reset that come together wake this read once, and Linux (6.18 is one)
-                // may spend that on the data. A reply would fail and tell; where none is owed, a
-                // single read looks whether there is more.
-                let event = self.received(table, handle, answer);
-                if let Some(Event::Data { .. }) = event {
-                    table[slot].watch.insert(Watch::MORE);
-                }
-                event
-            }
-            _ => None,
-        }
-    }
-
-    fn received(&mut self, table: &mut Table, handle: Handle, answer: Answer) -> Option<Event> {
-        let slot = handle.slot;
-        let Answer {
-            result,
-            nonempty,
-            lease,
-            ..
-        } = answer;
-        let record = &mut table[slot];
-        match (result, lease) {
-            (1.., Some(lease)) => {
-                if nonempty || record.watch.has_any(Watch::FINAL_EDGE) {
-                    record.watch.insert(Watch::MORE);
-                } else {
-                    record.watch.remove(Watch::MORE);
-                }
-                if self.policy == WatchPolicy::Adaptive {
-                    record.warm(self.promoted.second as u8);
-                }
-                Some(Event::Data {
-                    slot,
-                    data: Data::Leased(lease),
-                })
-            }
-            (0, lease) => {
-                self.discard(lease);
-                Some(Event::Ended { slot })
-            }
-            (_, lease) => {
-                self.discard(lease);
-                self.receive_failed(table, handle, -result)
-            }
-        }
-    }
-
-    fn receive_failed(&mut self, table: &mut Table, handle: Handle, errno: i32) -> Option<Event> {
-        let record = &mut table[handle.slot];
-        match errno {
-            libc::ENOBUFS => {
-                self.stats.buffers_exhausted.add(1);
-                record.watch.insert(Watch::MORE);
-                self.read(table, handle.slot);
-                None
-            }
-            // Readiness that was gone when we came, or a multishot read that was ended on purpose.
-            libc::EAGAIN | libc::EINTR | libc::ECANCELED => {
-                record.watch.remove(Watch::MORE.union(Watch::FINAL_EDGE));
-                self.read(table, handle.slot);
-                None
-            }
-            errno => {
-                let error = io::Error::from_raw_os_error(errno);
-                Some(Event::Failed {
-                    slot: handle.slot,
-                    error,
-                })
-            }
-        }
-    }
-
-    fn discard(&mut self, lease: Option<Lease>) {
-        if let Some(lease) = lease {
-            self.ring.buffers_mut().give_back(lease);
-        }
-    }
-}
-
-/// Cancels a connection's multishot read, once: the answer may come after further data.
-fn end_multishot(ring: &mut Ring, handle: Handle, record: &mut Record) {
-    let reading = record.watch.has_any(Watch::RECEIVE_MULTISHOT);
-    if reading && !record.watch.has_any(Watch::ENDING) {
-        record.watch.insert(Watch::ENDING);
-        ring.cancel(
-            handle.token(Kind::Cancel),
-            handle.token(Kind::ReceiveMultishot),
-        );
-    }
-}
-
-/// The part of a completion that says what happened.
-struct Answer {
-    result: i32,
-    more: bool,
-    nonempty: bool,
-    lease: Option<Lease>,
 }
 
 impl Driver for UringDriver {
@@ -416,7 +201,7 @@ impl Driver for UringDriver {
             self.queue.push_front(handle);
         }
         // What was busy and goes quiet all at once is looked at nevertheless.
-        let cooling = (!self.promoted.handles.is_empty()).then_some(Duration::from_secs(1));
+        let cooling = (!self.promoted.is_empty()).then_some(Duration::from_secs(1));
         let timeout = [timeout, cooling].into_iter().flatten().min();
         // While batches are gathered, gathering and reading take turns, unless there is one already.
         let wanted = self
