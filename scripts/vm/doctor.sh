@@ -77,10 +77,11 @@ tracked() {
     grep -c ESTABLISHED /tmp/tracked
 }
 
-# serve PORT: the server itself, on io_uring or not at all, until it listens.
+# serve PORT: the server itself, on io_uring or not at all, until it says that it listens. The socket alone says
+# nothing: before the server's there is for a moment the one by which it finds out whether the port is tracked.
 serve() {
     roadstead serve --engine uring --listen "127.0.0.1:$1" --max-connections 100 >"/tmp/serve.$1" 2>&1 &
-    waits_for grep -q ":$(printf '%04X' "$1") .* 0A " /proc/net/tcp || { cat "/tmp/serve.$1"; return 1; }
+    waits_for grep -q "listening.*:$1" "/tmp/serve.$1" || { cat "/tmp/serve.$1"; return 1; }
 }
 is_tracked() { serve "$1" && echo_through "$1" && [ "$(tracked "$1")" -ge 1 ]; }
 is_untracked() { serve "$1" && echo_through "$1" && [ "$(tracked "$1")" = 0 ]; }
