@@ -5,7 +5,9 @@
 
 use super::{Arrivals, Pattern, Ramp, Traffic, Turns, Workload};
 use crate::phase::{Phase, TrafficTimes};
+use crate::tally::Tally;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// The answer to 'what is next'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +167,37 @@ impl Agenda {
     /// Open loop: messages that have fallen due on a slot until now.
     pub(crate) fn arrived_on(&self, slot: u64) -> u64 {
         self.turns.count_before(slot, self.arrived)
+    }
+
+    /// Counts the messages `numbers` of a slot as answered now. `sent_ns` holds, under a closed loop,
+    /// when each message in flight was sent; the one that takes its place is sent now.
+    pub(crate) fn answered(
+        &mut self,
+        slot: u64,
+        numbers: Range<u64>,
+        now: u64,
+        sent_ns: &mut [u64],
+        tally: &mut Tally,
+    ) {
+        let replies = numbers.end - numbers.start;
+        self.outstanding -= replies;
+        tally.counters.messages += replies;
+        for number in numbers {
+            let began = match self.traffic {
+                Traffic::ClosedLoop { pipeline } => {
+                    let at = slot as usize * pipeline + (number % pipeline as u64) as usize;
+                    std::mem::replace(&mut sent_ns[at], now)
+                }
+                Traffic::OpenLoop { .. } => self.due_ns(slot, number),
+                Traffic::None => continue,
+            };
+            if began >= self.times.record_from_ns {
+                tally.counters.measured_messages += 1;
+                tally
+                    .latency_ns
+                    .saturating_record(now.saturating_sub(began));
+            }
+        }
     }
 
     /// Open loop: when message `number` of a slot was due.

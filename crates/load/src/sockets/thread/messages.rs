@@ -3,7 +3,7 @@
 use super::super::connection::State;
 use super::{ClientThread, reason};
 use crate::phase::Phase;
-use crate::workload::{Due, Traffic};
+use crate::workload::Due;
 use std::io;
 
 /// Messages sent between two looks at what has come.
@@ -100,25 +100,9 @@ impl ClientThread<'_> {
             .turns
             .slot_of(index)
             .expect("only active connections are sent messages");
-        self.agenda.outstanding -= replies;
-        self.tally.counters.messages += replies;
-        for number in first..first + replies {
-            let began = match self.agenda.traffic {
-                Traffic::ClosedLoop { pipeline } => {
-                    let at = slot as usize * pipeline + (number % pipeline as u64) as usize;
-                    // The message that takes this one's place is sent now.
-                    std::mem::replace(&mut self.sent_ns[at], now)
-                }
-                Traffic::OpenLoop { .. } => self.agenda.due_ns(slot, number),
-                Traffic::None => continue,
-            };
-            if began >= self.agenda.times.record_from_ns {
-                self.tally.counters.measured_messages += 1;
-                self.tally
-                    .latency_ns
-                    .saturating_record(now.saturating_sub(began));
-            }
-        }
+        let numbers = first..first + replies;
+        self.agenda
+            .answered(slot, numbers, now, &mut self.sent_ns, &mut self.tally);
         if matches!(phase, Phase::Warmup | Phase::Hold) && self.agenda.pipeline() > 0 {
             self.queue(index, replies);
             self.send(index);

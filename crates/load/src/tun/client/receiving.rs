@@ -5,7 +5,6 @@ use super::super::segment::{self, ACK, FIN, Header, RST, SYN, Segment};
 use super::Client;
 use super::sending::RENEW_AT_BYTES;
 use crate::phase::Phase;
-use crate::workload::Traffic;
 
 /// A reset must be at most this far ahead of what was received.
 const RESET_WINDOW_BYTES: u32 = 1 << 20;
@@ -152,25 +151,9 @@ impl Client<'_> {
         let record = self.records[index as usize];
         let due = self.due_on(slot);
         let answered = record.answered(due, self.message_bytes());
-        self.agenda.outstanding -= u64::from(replies);
-        self.tally.counters.messages += u64::from(replies);
-        for number in answered - u64::from(replies)..answered {
-            let began = match self.agenda.traffic {
-                Traffic::ClosedLoop { pipeline } => {
-                    let at = slot as usize * pipeline + (number % pipeline as u64) as usize;
-                    // The message that takes this one's place is sent now.
-                    std::mem::replace(&mut self.sent_ns[at], now)
-                }
-                Traffic::OpenLoop { .. } => self.agenda.due_ns(slot, number),
-                Traffic::None => continue,
-            };
-            if began >= self.agenda.times.record_from_ns {
-                self.tally.counters.measured_messages += 1;
-                self.tally
-                    .latency_ns
-                    .saturating_record(now.saturating_sub(began));
-            }
-        }
+        let numbers = answered - u64::from(replies)..answered;
+        self.agenda
+            .answered(slot, numbers, now, &mut self.sent_ns, &mut self.tally);
         let goes_on = matches!(phase, Phase::Warmup | Phase::Hold);
         if goes_on && self.agenda.pipeline() > 0 {
             self.queue(slot, replies);
