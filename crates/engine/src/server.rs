@@ -8,7 +8,7 @@ use crate::error::{StartError, UringUnavailable};
 use crate::held::Held;
 use crate::listener::{self, Listener};
 use crate::mailbox::{Full, Mailbox};
-use crate::probe;
+use crate::probe::{self, UringFeatures};
 use crate::service::Service;
 use crate::stats::{Stats, WorkerStats};
 use crate::thread;
@@ -23,8 +23,7 @@ use std::time::{Duration, Instant};
 /// A running server. Dropping it drains at once: connections are cut off.
 pub struct Server<M: Send + 'static> {
     addresses: Vec<SocketAddr>,
-    engine: Engine,
-    fallback: Option<UringUnavailable>,
+    chosen: Chosen,
     workers: Vec<RunningWorker>,
     mailboxes: Arc<[Mailbox<M>]>,
     ended: Option<Receiver<usize>>,
@@ -60,7 +59,8 @@ impl<M: Send + 'static> Server<M> {
     {
         config.validate()?;
         listener::check_free(&config.listen)?;
-        let (engine, fallback) = choose_engine(config.engine)?;
+        let chosen = choose_engine(config.engine)?;
+        let engine = chosen.engine;
         let mailboxes = (0..config.workers)
             .map(|_| Mailbox::new())
             .collect::<Result<_, _>>();
@@ -71,8 +71,7 @@ impl<M: Send + 'static> Server<M> {
         let (ended_sender, ended) = mpsc::channel();
         let mut server = Self {
             addresses: Vec::new(),
-            engine,
-            fallback,
+            chosen,
             workers: Vec::new(),
             mailboxes,
             ended: Some(ended),
@@ -159,13 +158,19 @@ impl<M: Send + 'static> Server<M> {
     /// The engine that serves, never [`Engine::Auto`].
     #[must_use]
     pub fn engine(&self) -> Engine {
-        self.engine
+        self.chosen.engine
+    }
+
+    /// What the kernel's io_uring has, where it serves.
+    #[must_use]
+    pub fn uring_features(&self) -> Option<UringFeatures> {
+        self.chosen.features
     }
 
     /// Why io_uring is not used although it would have been preferred.
     #[must_use]
     pub fn fallback(&self) -> Option<&UringUnavailable> {
-        self.fallback.as_ref()
+        self.chosen.fallback.as_ref()
     }
 
     /// The core that each worker is pinned to.
@@ -239,13 +244,31 @@ impl<M: Send + 'static> Drop for Server<M> {
     }
 }
 
+/// What was chosen, and what the probe said where it was asked.
+struct Chosen {
+    engine: Engine,
+    features: Option<UringFeatures>,
+    fallback: Option<UringUnavailable>,
+}
+
 /// io_uring where it can be had, unless epoll was asked for.
-fn choose_engine(asked: Engine) -> Result<(Engine, Option<UringUnavailable>), StartError> {
-    match (asked, probe::uring()) {
-        (Engine::Epoll, _) => Ok((Engine::Epoll, None)),
-        (Engine::Auto | Engine::Uring, Ok(_)) => Ok((Engine::Uring, None)),
-        (Engine::Auto, Err(why)) => Ok((Engine::Epoll, Some(why))),
-        (Engine::Uring, Err(why)) => Err(StartError::UringUnavailable(why)),
+fn choose_engine(asked: Engine) -> Result<Chosen, StartError> {
+    let epoll = |fallback| Chosen {
+        engine: Engine::Epoll,
+        features: None,
+        fallback,
+    };
+    if asked == Engine::Epoll {
+        return Ok(epoll(None));
+    }
+    match probe::uring() {
+        Ok(features) => Ok(Chosen {
+            engine: Engine::Uring,
+            features: Some(features),
+            fallback: None,
+        }),
+        Err(why) if asked == Engine::Auto => Ok(epoll(Some(why))),
+        Err(why) => Err(StartError::UringUnavailable(why)),
     }
 }
 

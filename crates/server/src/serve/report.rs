@@ -54,20 +54,19 @@ impl<'a> Started<'a> {
 }
 
 fn engine_reason<M: Send>(server: &Server<M>, asked: Engine) -> String {
-    match (server.fallback(), asked) {
-        (Some(why), _) => why.to_string(),
-        (None, Engine::Auto) => match roadstead::probe::uring() {
-            Ok(features) => {
-                let has = |yes, what| if yes { what } else { "" };
-                format!(
-                    "the probe passed{}{}",
-                    has(features.incremental_buffers, ", incremental buffers"),
-                    has(features.batched_wait, ", batched waits"),
-                )
-            }
-            Err(why) => why.to_string(),
-        },
-        (None, _) => "as asked".to_owned(),
+    if let Some(why) = server.fallback() {
+        return why.to_string();
+    }
+    match server.uring_features() {
+        Some(features) if asked == Engine::Auto => {
+            let has = |yes, what| if yes { what } else { "" };
+            format!(
+                "the probe passed{}{}",
+                has(features.incremental_buffers, ", incremental buffers"),
+                has(features.batched_wait, ", batched waits"),
+            )
+        }
+        _ => "as asked".to_owned(),
     }
 }
 
