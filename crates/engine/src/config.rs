@@ -106,7 +106,7 @@ impl Config {
     #[must_use]
     pub fn worker_bytes(&self) -> u64 {
         const STACK_BYTES: u64 = 64 << 10;
-        let ring = u64::from(limits::SQ_ENTRIES) * 64 + u64::from(limits::CQ_ENTRIES) * 2 * 16;
+        let ring = u64::from(limits::SQ_ENTRIES) * 64 + u64::from(limits::CQ_ENTRIES) * 16;
         let buffers = u64::from(self.buffers) * u64::from(self.buffer_bytes);
         STACK_BYTES + ring + buffers + limits::POOL_BYTES as u64
     }
