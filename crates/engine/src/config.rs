@@ -21,6 +21,8 @@ pub struct Config {
     pub workers: usize,
     /// Whether worker *n* is pinned to the *n*-th allowed core, round-robin.
     pub pin: bool,
+    /// Which worker a new connection comes to; `Cpu` goes with `pin`.
+    pub steering: Steering,
     /// Connections that one worker takes; those above are reset and counted.
     pub connections_per_worker: u32,
     /// Length of each listener's accept queue; the kernel caps it at `net.core.somaxconn`.
@@ -81,6 +83,7 @@ impl Default for Config {
             watch: WatchPolicy::Adaptive,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             pin: true,
+            steering: Steering::Hash,
             connections_per_worker: 16_384,
             backlog: 4_096,
             buffers: 64,
@@ -153,6 +156,10 @@ impl Config {
             self.outbox_limit_bytes <= 1 << 30,
             "an outbox can hold at most 1 GiB",
         )?;
+        require(
+            self.pin || self.steering == Steering::Hash,
+            "steering by cpu needs workers that are pinned to cores",
+        )?;
         let polls_bounded = self.connections_per_worker <= limits::POLL_MULTISHOT_PENDING_MAX;
         require(
             self.watch != WatchPolicy::PollMulti || polls_bounded,
@@ -216,6 +223,17 @@ named_choice! {
 }
 
 named_choice! {
+    /// How the kernel chooses the worker that a new connection comes to.
+    Steering, "steering" {
+        /// By the kernel's hash over addresses and ports: even, whatever core the packets come to.
+        Hash => "hash",
+        /// A worker of the core that works on the SYN: packets, socket and service stay on one core. As
+        /// even as the network card's queues; cores without one get nothing.
+        Cpu => "cpu",
+    }
+}
+
+named_choice! {
     /// How a connection that has nothing to say is watched on io_uring.
     WatchPolicy, "watch policy" {
         /// A one-shot poll, armed again after each read: 256 bytes, and nothing to cancel at close.
@@ -249,12 +267,19 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_by_name() {
         type Spoil = fn(&mut Config);
-        let spoilt: [(Spoil, &str); 6] = [
+        let spoilt: [(Spoil, &str); 7] = [
             (|c| c.workers = 0, "workers"),
             (|c| c.buffers = 48, "power of two"),
             (|c| c.buffer_bytes = 1, "read buffer"),
             (|c| c.outbox_low_bytes = usize::MAX, "outbox"),
             (|c| c.connections_per_worker = 0, "connections per worker"),
+            (
+                |c| {
+                    c.pin = false;
+                    c.steering = Steering::Cpu;
+                },
+                "steering",
+            ),
             (
                 |c| {
                     c.watch = WatchPolicy::PollMulti;

@@ -55,13 +55,14 @@ mod service;
 pub mod services;
 mod slab;
 mod stats;
+mod steering;
 mod sys;
 mod table;
 pub mod thread;
 mod token;
 mod worker;
 
-pub use config::{Config, Engine, Keepalive, WatchPolicy};
+pub use config::{Config, Engine, Keepalive, Steering, WatchPolicy};
 pub use connection::{Connection, ConnectionId, SendError, Worker};
 pub use error::{StartError, UringUnavailable};
 pub use lifecycle::CloseReason;

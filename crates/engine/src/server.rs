@@ -1,6 +1,6 @@
 //! Starting workers, talking to them from outside, and waiting for their end.
 
-use crate::config::{Config, Engine};
+use crate::config::{Config, Engine, Steering};
 use crate::driver::Driver;
 use crate::driver::epoll::EpollDriver;
 use crate::driver::uring::UringDriver;
@@ -11,6 +11,8 @@ use crate::mailbox::{Full, Mailbox};
 use crate::probe::{self, UringFeatures};
 use crate::service::Service;
 use crate::stats::{Stats, WorkerStats};
+use crate::steering;
+use crate::sys::socket;
 use crate::thread;
 use crate::worker::WorkerLoop;
 use std::net::SocketAddr;
@@ -340,6 +342,8 @@ impl<M: Send + 'static> WorkerSetup<M> {
         thread::own_descriptor_table().map_err(StartError::os(
             "giving a worker its own descriptor table (unshare)",
         ))?;
+        // Asked for before this thread is pinned to one of them.
+        let cores = thread::cores();
         let core = if self.config.pin {
             thread::pin_to_core(self.index)
         } else {
@@ -351,12 +355,31 @@ impl<M: Send + 'static> WorkerSetup<M> {
             .iter()
             .map(bind)
             .collect::<Result<Vec<_>, _>>()?;
+        if self.index == 0 && self.config.steering == Steering::Cpu {
+            self.steer(&listeners, &cores)?;
+        }
         let addresses = listeners
             .iter()
             .map(Listener::local_address)
             .collect::<Result<_, _>>()
             .map_err(StartError::os("asking for a listener's address"))?;
         Ok((Ready { addresses, core }, listeners))
+    }
+
+    /// The first listener of each group brings the program for all that join it.
+    fn steer(&self, listeners: &[Listener], cores: &[usize]) -> Result<(), StartError> {
+        let workers = self.config.workers;
+        let program = steering::program(cores, workers).ok_or_else(|| {
+            StartError::Config(format!(
+                "steering by cpu spreads workers evenly over cores, and {workers} over {} is not even; \
+                 make them a multiple, or steer by hash",
+                cores.len()
+            ))
+        })?;
+        listeners
+            .iter()
+            .try_for_each(|listener| socket::steer(listener.as_fd(), &program))
+            .map_err(StartError::os("steering by cpu (SO_ATTACH_REUSEPORT_CBPF)"))
     }
 
     fn serve<S: Service<Message = M>, D: Driver>(

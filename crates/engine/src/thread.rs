@@ -15,6 +15,13 @@ pub fn own_descriptor_table() -> io::Result<()> {
     sys::thread::unshare_descriptor_table()
 }
 
+/// The cores that this process may run on, in the order in which workers are pinned to them; empty where
+/// they cannot be read.
+pub(crate) fn cores() -> Vec<usize> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    cores.iter().map(|core| core.id).collect()
+}
+
 /// Pins the calling thread to the `index`-th core it may run on, counted round-robin, and returns
 /// the number of that core; `None` where the set of cores cannot be read or set.
 pub fn pin_to_core(index: usize) -> Option<usize> {

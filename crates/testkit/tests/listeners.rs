@@ -1,15 +1,18 @@
 //! Where a server listens, whom it lets in, and why it does not start.
 
 use roadstead::services::Echo;
-use roadstead::{Config, Engine, Server, StartError};
+use roadstead::{Config, Engine, Server, StartError, Steering};
 use roadstead_testkit::{Peer, Setup, on_every_setup};
-use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+use rustix::thread::{
+    CapabilitySet, CpuSet, capabilities, sched_getaffinity, sched_setaffinity, set_capabilities,
+};
 use std::net::SocketAddr;
 
 on_every_setup!(plain:
     several_addresses_and_both_families,
     more_than_fit_are_refused,
     workers_share_a_port,
+    steering_keeps_connections_on_their_core,
     a_failed_start_leaves_nothing,
     a_worker_that_panics_is_reported,
 );
@@ -85,6 +88,56 @@ fn workers_share_a_port(setup: Setup) {
     drop(peers);
     server.await_live(0);
     server.finish();
+}
+
+/// Over loopback a SYN is worked on by the core that sends it. Of 200 connections from one core each of its
+/// two workers has some, the odds against it being 2^-199, and the workers of other cores have none.
+fn steering_keeps_connections_on_their_core(setup: Setup) {
+    let cores = allowed_cores();
+    let workers = 2 * cores.len();
+    for (place, &core) in cores.iter().enumerate() {
+        let server = setup.serve_with(Echo, |config| {
+            config.workers = workers;
+            config.pin = true;
+            config.steering = Steering::Cpu;
+        });
+        let descriptors = || -> Vec<usize> {
+            (0..workers)
+                .map(|worker| server.worker_descriptors(worker))
+                .collect()
+        };
+        let before = descriptors();
+        let address = server.address();
+        let peers = on_core(core, || -> Vec<Peer> {
+            (0..200).map(|_| Peer::connect(address)).collect()
+        });
+        server.await_live(200);
+        for (worker, (before, after)) in before.into_iter().zip(descriptors()).enumerate() {
+            let own = worker % cores.len() == place;
+            assert_eq!(after > before, own, "worker {worker}, SYNs on core {core}");
+        }
+        drop(peers);
+        server.await_live(0);
+        server.finish();
+    }
+}
+
+fn allowed_cores() -> Vec<usize> {
+    let allowed = sched_getaffinity(None).expect("always known");
+    (0..CpuSet::MAX_CPU)
+        .filter(|core| allowed.is_set(*core))
+        .collect()
+}
+
+/// Runs in a thread that stays on this core.
+fn on_core<T: Send>(core: usize, work: impl FnOnce() -> T + Send) -> T {
+    let pinned = move || {
+        let mut only = CpuSet::new();
+        only.set(core);
+        sched_setaffinity(None, &only).expect("one of the allowed cores");
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(pinned).join().expect("does not panic"))
 }
 
 fn open_descriptors() -> usize {

@@ -68,3 +68,26 @@ pub(crate) fn reset(socket: BorrowedFd<'_>) -> io::Result<()> {
     // - `len` readable bytes at the pointer → `unspecified` lives on this stack frame.
     checked(unsafe { libc::connect(socket.as_raw_fd(), &raw const unspecified, len) }).map(drop)
 }
+
+/// Has the kernel choose among the listeners of a `SO_REUSEPORT` group by `program` (socket(7),
+/// `SO_ATTACH_REUSEPORT_CBPF`, Linux 4.5): this one's group, and all that join it.
+pub(crate) fn steer(listener: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    let filter = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY:
+    // - `size_of` readable bytes at the pointer → `filter` lives on this stack frame.
+    // - `filter.len` readable instructions at `filter.filter` → it is a live slice of that length, and
+    //   the kernel copies them and does not write.
+    checked(unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const filter).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}

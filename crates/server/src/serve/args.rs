@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::{ArgAction, ValueEnum};
-use roadstead::{Config, Engine, Keepalive, WatchPolicy};
+use roadstead::{Config, Engine, Keepalive, Steering, WatchPolicy};
 use roadstead_host::capacity::{ConnectionCost, Plan, Request, Watch};
 use roadstead_host::quantity::Choice;
 use std::net::SocketAddr;
@@ -79,6 +79,10 @@ pub(crate) struct Args {
     /// Do not pin workers to cores
     #[arg(long)]
     pub(crate) no_pin: bool,
+
+    /// Which worker takes a new connection: hash, or cpu, one of the core that its packets come to
+    #[arg(long, value_name = "hash|cpu", default_value_t = Steering::Hash, conflicts_with = "no_pin")]
+    pub(crate) steering: Steering,
 
     /// Print the start-up report and the counters as JSON, one object per line
     #[arg(long)]
@@ -162,6 +166,7 @@ impl Args {
         config.engine = self.engine;
         config.watch = self.watch;
         config.pin = !self.no_pin;
+        config.steering = self.steering;
         config.buffers = self.buffers;
         config.buffer_bytes = self.buffer_bytes;
         config.carry_limit_bytes = self.frame_bytes.saturating_add(4);
