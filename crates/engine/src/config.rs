@@ -240,6 +240,8 @@ named_choice! {
         Poll => "poll",
         /// A multishot poll: saves the arming, costs a cancel at close.
         PollMulti => "poll-multi",
+        /// An epoll interest, told of through the ring: 208 bytes, nothing to arm again, nothing to cancel.
+        Epoll => "epoll",
         /// A multishot read: fastest while busy, 864 bytes while idle.
         Recv => "recv",
         /// A poll while quiet, a multishot read while busy, within a budget.

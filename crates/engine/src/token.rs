@@ -36,9 +36,13 @@ pub(crate) enum Kind {
     Wake,
     /// A listener; the slot is its index.
     Listener,
+    /// An epoll interest to register.
+    Interest,
+    /// The epoll descriptor of the interests.
+    Readiness,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 12] = [
     Kind::Poll,
     Kind::PollMultishot,
     Kind::PollWrite,
@@ -49,6 +53,8 @@ const KINDS: [Kind; 10] = [
     Kind::Close,
     Kind::Wake,
     Kind::Listener,
+    Kind::Interest,
+    Kind::Readiness,
 ];
 
 /// A connection of this worker, as long as it lives: its slot in one generation.

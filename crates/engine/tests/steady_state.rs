@@ -168,6 +168,7 @@ on_every_engine_and_policy! {
     epoll = Epoll, Poll;
     uring_poll = Uring, Poll;
     uring_poll_multi = Uring, PollMulti;
+    uring_epoll = Uring, Epoll;
     uring_recv = Uring, Recv;
     uring_adaptive = Uring, Adaptive;
 }

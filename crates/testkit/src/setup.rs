@@ -23,6 +23,8 @@ impl Setup {
     pub const URING_POLL: Self = Self::uring(WatchPolicy::Poll);
     /// io_uring, multishot polls.
     pub const URING_POLL_MULTI: Self = Self::uring(WatchPolicy::PollMulti);
+    /// io_uring, epoll interests.
+    pub const URING_EPOLL: Self = Self::uring(WatchPolicy::Epoll);
     /// io_uring, multishot reads.
     pub const URING_RECV: Self = Self::uring(WatchPolicy::Recv);
     /// io_uring, multishot reads for connections that are busy.
@@ -102,6 +104,7 @@ macro_rules! on_every_setup {
                 epoll = EPOLL,
                 uring_poll = URING_POLL,
                 uring_poll_multi = URING_POLL_MULTI,
+                uring_epoll = URING_EPOLL,
                 uring_recv = URING_RECV,
                 uring_adaptive = URING_ADAPTIVE,
             }
@@ -113,12 +116,14 @@ macro_rules! on_every_setup {
                 epoll = EPOLL,
                 uring_poll = URING_POLL,
                 uring_poll_multi = URING_POLL_MULTI,
+                uring_epoll = URING_EPOLL,
                 uring_recv = URING_RECV,
                 uring_adaptive = URING_ADAPTIVE,
             }
             $crate::on_every_setup! { @tiny $promise
                 uring_poll_tiny = URING_POLL,
                 uring_poll_multi_tiny = URING_POLL_MULTI,
+                uring_epoll_tiny = URING_EPOLL,
                 uring_recv_tiny = URING_RECV,
                 uring_adaptive_tiny = URING_ADAPTIVE,
             }

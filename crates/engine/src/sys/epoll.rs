@@ -2,7 +2,7 @@
 
 use super::checked;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// An epoll descriptor and the array that `epoll_wait(2)` fills.
@@ -71,6 +71,10 @@ impl Epoll {
         // - `filled` is at most the capacity → it was the bound passed above.
         unsafe { self.events.set_len(filled as usize) };
         Ok(self.events.len())
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// The `index`-th event of the last wait: (ready bits, data).

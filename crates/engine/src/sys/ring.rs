@@ -3,6 +3,7 @@
 //! What a request needs while the kernel works on it belongs to this type for that time:
 //!
 //! - reads take buffers from the [`BufferRing`], which lives as long as the ring;
+//! - an epoll interest is copied by the kernel when its request is submitted;
 //! - bytes to send are moved in with [`Ring::send`] and moved out with [`Completion::Sent`];
 //! - everything else carries descriptors and integers only.
 
@@ -26,6 +27,8 @@ const RECV_MULTISHOT: u16 = 2;
 const TAG_SHIFT: u32 = 56;
 const TAG_SEND: u64 = 0xff;
 const TAG_ACCEPT: u64 = 0xfe;
+
+const NO_INTEREST: libc::epoll_event = libc::epoll_event { events: 0, u64: 0 };
 
 /// Sizes of a ring, in entries and bytes.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +87,10 @@ pub(crate) struct Ring {
     /// Token and bytes of each send that the kernel has not answered.
     sends: ManuallyDrop<Slab<(u64, Outgoing)>>,
     posted: VecDeque<Posted>,
+    /// What epoll interests are to be, until the kernel has copied them at their submission: as many as
+    /// can wait for that, used in turn.
+    interests: Box<[libc::epoll_event]>,
+    next_interest: usize,
     batches: bool,
     /// Waiting for more could overflow the completion queue.
     wait_max: usize,
@@ -118,6 +125,8 @@ impl Ring {
         Ok(Self {
             batches: uring.params().is_feature_min_timeout(),
             wait_max: sizes.cq_entries as usize / 2,
+            interests: vec![NO_INTEREST; uring.params().sq_entries() as usize].into(),
+            next_interest: 0,
             uring,
             buffers: ManuallyDrop::new(buffers),
             sends: ManuallyDrop::new(Slab::new()),
@@ -204,6 +213,31 @@ impl Ring {
         self.push(&opcode::AsyncCancel::new(target).build().user_data(token));
     }
 
+    /// Registers `fd` with `epoll` for `interest`, under `data`; completes under `token` if it fails.
+    pub(crate) fn epoll_add(
+        &mut self,
+        token: u64,
+        epoll: BorrowedFd<'_>,
+        fd: BorrowedFd<'_>,
+        (interest, data): (i32, u64),
+    ) {
+        let at = self.next_interest;
+        self.next_interest = (at + 1) % self.interests.len();
+        self.interests[at] = libc::epoll_event {
+            events: interest.cast_unsigned(),
+            u64: data,
+        };
+        let event = (&raw const self.interests[at]).cast();
+        let entry = opcode::EpollCtl::new(
+            Fd(epoll.as_raw_fd()),
+            Fd(fd.as_raw_fd()),
+            libc::EPOLL_CTL_ADD,
+            event,
+        )
+        .build();
+        self.push(&entry.user_data(token).flags(squeue::Flags::SKIP_SUCCESS));
+    }
+
     /// Closes a descriptor with the next submission, without a system call of its own.
     pub(crate) fn close(&mut self, token: u64, fd: OwnedFd) {
         let entry = opcode::Close::new(Fd(fd.into_raw_fd())).build();
@@ -288,8 +322,10 @@ impl Ring {
     fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY:
         // - pointers in the entry stay valid until its completion → sends point into `self.sends`,
-        //   which gives the bytes back only for their completion; all others carry none (a read's
-        //   memory is chosen from `self.buffers` by the kernel). Both outlive the ring, see `drop`.
+        //   which gives the bytes back only for their completion; interests point into
+        //   `self.interests`, are copied when they are submitted, and no more of them than its length
+        //   can wait for that, so none is overwritten before; all others carry none (a read's memory is
+        //   chosen from `self.buffers` by the kernel). All outlive the ring, see `drop`.
         while unsafe { self.uring.submission().push(entry) }.is_err() {
             self.buffers.publish();
             // An error here is one of `enter`'s; the entries stay queued and are tried again.

@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = Engine::Auto)]
     pub(crate) engine: Engine,
 
-    /// How idle connections are watched on io_uring: poll, poll-multi, recv or adaptive
+    /// How idle connections are watched on io_uring: poll, poll-multi, epoll, recv or adaptive
     #[arg(long, default_value_t = Config::default().watch)]
     pub(crate) watch: WatchPolicy,
 
@@ -218,7 +218,7 @@ mod tests {
             (["--keepalive", "300/30"], "300/30/3"),
             (["--keepalive", "0/30/3"], "1 to 32767"),
             (["--idle-timeout", "0s"], "off"),
-            (["--watch", "epoll"], "adaptive"),
+            (["--watch", "kqueue"], "adaptive"),
             (["--max-connections", "0"], "at least 1"),
             (["--listen", "8080"], "--listen"),
         ] {

@@ -45,6 +45,10 @@ impl UringDriver {
                 _ => Watch::default(),
             });
         }
+        if kind == Kind::Interest {
+            let error = io::Error::from_raw_os_error(-answer.result);
+            return (record.phase != Phase::Releasing).then_some(Event::Failed { slot, error });
+        }
         if record.phase == Phase::Releasing {
             let released = !record.watch.has_any(PENDING);
             self.discard(answer.lease);

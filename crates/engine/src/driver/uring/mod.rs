@@ -19,6 +19,7 @@
 
 mod answers;
 mod heat;
+mod interest;
 mod pace;
 mod promotion;
 
@@ -33,6 +34,7 @@ use crate::sys::ring::{Completion, Ring, RingSizes, Wait};
 use crate::table::{Record, Table, Watch};
 use crate::token::{Handle, Kind, parse, worker_token};
 use answers::Answer;
+use interest::Interests;
 use pace::Pace;
 use promotion::{Promoted, end_multishot};
 use socket2::SockRef;
@@ -70,6 +72,8 @@ pub(crate) struct UringDriver {
     /// The last wait gathered what it could: what stands in the queue is read next.
     gathered: bool,
     promoted: Promoted,
+    /// Where connections are watched by epoll interest.
+    interests: Option<Interests>,
     stats: Arc<WorkerStats>,
 }
 
@@ -80,16 +84,18 @@ impl UringDriver {
         stats: Arc<WorkerStats>,
     ) -> io::Result<Self> {
         // Where a buffer's bytes belong follows from the order of completions.
-        let single_reads_only = matches!(config.watch, WatchPolicy::Poll | WatchPolicy::PollMulti);
+        let multishot_reads = matches!(config.watch, WatchPolicy::Recv | WatchPolicy::Adaptive);
         let ring = Ring::new(RingSizes {
             sq_entries: limits::SQ_ENTRIES,
             cq_entries: limits::CQ_ENTRIES,
             buffers: config.buffers,
             buffer_bytes: config.buffer_bytes,
-            incremental: single_reads_only || probe::completions_in_order(),
+            incremental: !multishot_reads || probe::completions_in_order(),
         })?;
+        let by_interest = config.watch == WatchPolicy::Epoll;
         Ok(Self {
             ring,
+            interests: by_interest.then(Interests::new).transpose()?,
             policy: config.watch,
             listeners,
             queue: VecDeque::new(),
@@ -195,6 +201,7 @@ impl Driver for UringDriver {
 
     fn wait(&mut self, table: &mut Table, timeout: Option<Duration>) -> io::Result<()> {
         self.demote(table);
+        self.watch_interests();
         self.pace.advance();
         // Those that found no buffer were first in the queue, and are again.
         while let Some(handle) = self.refused.pop() {
@@ -288,6 +295,7 @@ impl Driver for UringDriver {
                     }
                 }
                 Some((Kind::Close, _)) => {}
+                Some((Kind::Readiness, _)) => self.take_edges(table),
                 Some((kind, handle)) => {
                     self.pace.arrived(u32::from(kind != Kind::Receive));
                     if let Some(event) = self.answered(table, kind, handle, answer) {
@@ -312,7 +320,8 @@ impl Driver for UringDriver {
         }
     }
 
-    fn open(&mut self, _: &mut Table, _: u32) -> io::Result<()> {
+    fn open(&mut self, table: &mut Table, slot: u32) -> io::Result<()> {
+        self.register_interest(table, slot);
         Ok(())
     }
 
@@ -329,8 +338,8 @@ impl Driver for UringDriver {
             record.watch.remove(Watch::MORE);
         } else if record.watch.has_any(Watch::MORE) {
             self.queue(handle, record);
-        } else if multishot {
-            // The kernel reads on.
+        } else if multishot || self.interests.is_some() {
+            // The kernel reads on, or an edge will tell.
         } else if self.multishot_is_due(record) {
             self.arm_multishot(handle, record);
         } else if self.policy == WatchPolicy::PollMulti {

@@ -48,7 +48,7 @@ impl UringDriver {
                 record.heat >= limits::PROMOTE_HEAT
                     && self.promoted.handles.len() < self.promoted.budget
             }
-            WatchPolicy::Poll | WatchPolicy::PollMulti => false,
+            WatchPolicy::Poll | WatchPolicy::PollMulti | WatchPolicy::Epoll => false,
         }
     }
 
