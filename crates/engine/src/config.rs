@@ -244,7 +244,7 @@ named_choice! {
         Epoll => "epoll",
         /// A multishot read: fastest while busy, 864 bytes while idle.
         Recv => "recv",
-        /// A poll while quiet, a multishot read while busy, within a budget.
+        /// An epoll interest while quiet, a multishot read while busy, within a budget.
         Adaptive => "adaptive",
     }
 }
