@@ -1,0 +1,3 @@
+module roadstead/contenders/go
+
+go 1.19
