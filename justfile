@@ -32,17 +32,37 @@ million *args:
     cargo build --release -q --locked -p roadstead-server -p roadstead-load
     {{as_root}} target/release/roadstead-load tun -c 1M --rate 10k --hold 60s {{args}} -- target/release/roadstead serve --listen 0.0.0.0:8080 --max-connections 1M
 
-# Bytes per idle connection, by driver and watch policy (needs root, for /proc/slabinfo).
+# Measure scenarios over all subjects into bench-results/, for instance `just bench echo --subjects epoll,tokio` (root counts kernel memory too).
+[group('measure')]
+bench *args:
+    cargo build --release -q --locked -p roadstead-server -p roadstead-load -p roadstead-bench
+    {{as_root}} target/release/roadstead-bench run {{args}}
+
+# Bytes per idle connection, by driver and watch policy: `just bench idle` for ours.
 [group('measure')]
 bench-idle *args:
-    cargo build --release -q --locked -p roadstead-server -p roadstead-bench
-    {{as_root}} target/release/roadstead-bench idle {{args}}
+    @{{just_executable()}} --justfile {{justfile()}} bench idle --subjects ours {{args}}
 
-# Server CPU per echoed message, by driver and watch policy, in interleaved rounds.
+# Server CPU per echoed message, by driver and watch policy: `just bench echo` for ours.
 [group('measure')]
 bench-echo *args:
-    cargo build --release -q --locked -p roadstead-server -p roadstead-bench
-    target/release/roadstead-bench echo {{args}}
+    @{{just_executable()}} --justfile {{justfile()}} bench echo --subjects ours {{args}}
+
+# What a performance change is held against: `just baseline --out BEFORE`, change, `just baseline --out AFTER`, `just bench-diff BEFORE AFTER`.
+[group('measure')]
+baseline *args:
+    @{{just_executable()}} --justfile {{justfile()}} bench idle echo accept --name baseline --subjects epoll,uring/adaptive {{args}}
+
+# What changed between two runs of one scenario on one host.
+[group('measure')]
+bench-diff before after *args:
+    cargo run --release -q -p roadstead-bench -- diff {{before}} {{after}} {{args}}
+
+# Every scenario over every subject, other projects' servers included: hours.
+[group('measure')]
+compare *args:
+    scripts/contenders.sh
+    @{{just_executable()}} --justfile {{justfile()}} bench all --name compare {{args}}
 
 # System calls per message, by driver and watch policy. Needs strace.
 [group('measure')]

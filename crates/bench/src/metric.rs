@@ -1,0 +1,108 @@
+//! What a round yields: each metric with its name, its direction, and where in a measurement it is.
+
+use crate::measure::Measured;
+use crate::record::{self, Better};
+
+/// A number that a measurement yields.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Metric {
+    pub(crate) key: &'static str,
+    title: &'static str,
+    better: Better,
+    decimals: usize,
+    /// `None` where the measurement has none; of a metric that is a difference between subjects, always.
+    pub(crate) of: fn(&Measured) -> Option<f64>,
+}
+
+impl Metric {
+    pub(crate) fn record(&self) -> record::Metric {
+        record::Metric {
+            key: self.key.to_owned(),
+            title: self.title.to_owned(),
+            better: self.better,
+            decimals: self.decimals,
+        }
+    }
+}
+
+const fn lower(key: &'static str, title: &'static str, decimals: usize, of: Of) -> Metric {
+    Metric {
+        key,
+        title,
+        better: Better::Lower,
+        decimals,
+        of,
+    }
+}
+
+const fn higher(key: &'static str, title: &'static str, of: Of) -> Metric {
+    Metric {
+        key,
+        title,
+        better: Better::Higher,
+        decimals: 0,
+        of,
+    }
+}
+
+type Of = fn(&Measured) -> Option<f64>;
+
+// Memory.
+
+/// Both parts that a server is answerable for.
+pub(crate) const BYTES: Metric = lower(
+    "bytes",
+    "bytes per connection, user + kernel over bare",
+    0,
+    |_| None,
+);
+pub(crate) const USER_BYTES: Metric = lower("user_bytes", "user (RSS growth)", 1, |it| {
+    Some(it.user_bytes())
+});
+/// Its difference to the bare server's of the same round is [`KERNEL_OVER_BARE`].
+pub(crate) const KERNEL_BYTES: Metric = lower("kernel_bytes", "kernel, both ends", 0, |it| {
+    it.counts_objects().then(|| it.kernel_bytes_both_ends())
+});
+pub(crate) const KERNEL_OVER_BARE: Metric = lower(
+    "kernel_over_bare_bytes",
+    "kernel, over a bare socket",
+    0,
+    |_| None,
+);
+
+// Work.
+
+pub(crate) const CPU_PER_MESSAGE: Metric = lower("cpu_us_per_message", "CPU µs/message", 3, |it| {
+    it.cpu_ns_per_message().map(|ns| ns / 1e3)
+});
+pub(crate) const MESSAGES_PER_CPU_SECOND: Metric = higher(
+    "messages_per_cpu_second",
+    "messages per server CPU second",
+    |it| it.cpu_ns_per_message().map(|ns| 1e9 / ns),
+);
+pub(crate) const MESSAGES_PER_SECOND: Metric = higher("messages_per_second", "messages/s", |it| {
+    Some(it.report.messages_per_second)
+});
+
+/// From the first handshake until the last connection is accepted.
+pub(crate) const CPU_PER_ACCEPT: Metric =
+    lower("cpu_us_per_accept", "CPU µs/connection", 2, |it| {
+        Some(it.cpu_ns_per_accept() / 1e3)
+    });
+pub(crate) const ACCEPTS_PER_CPU_SECOND: Metric = higher(
+    "accepts_per_cpu_second",
+    "connections per server CPU second",
+    |it| Some(1e9 / it.cpu_ns_per_accept()),
+);
+
+// Time.
+
+pub(crate) const CONNECT_P99: Metric = lower("connect_p99_us", "connect p99 µs", 0, |it| {
+    Some(it.report.connect_us.p99)
+});
+
+pub(crate) const P50: Metric = lower("p50_us", "p50 µs", 0, |it| Some(it.report.latency_us.p50));
+pub(crate) const P99: Metric = lower("p99_us", "p99 µs", 0, |it| Some(it.report.latency_us.p99));
+pub(crate) const P99_9: Metric = lower("p99.9_us", "p99.9 µs", 0, |it| {
+    Some(it.report.latency_us.p99_9)
+});
