@@ -31,6 +31,7 @@ mod subject;
 mod summary;
 mod syscalls;
 mod table;
+mod tun;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 
 use crate::subject::Running;
 use anyhow::{Context, ensure};
-use roadstead_host::{HostRoot, ProcessUsage, SlabGrowth, SlabSnapshot, SlabSource};
+use roadstead_host::{HostRoot, ProcessUsage, SlabGrowth, SlabSnapshot, SlabSource, SocketCounts};
 use roadstead_load::sockets::{self, Settings};
 use roadstead_load::{Counters, Observer, Phase, Progress, Report};
 use std::ops::ControlFlow;
@@ -26,6 +26,8 @@ pub(crate) struct Measured {
 struct Moment {
     usage: ProcessUsage,
     counters: Counters,
+    /// Memory of all TCP sockets' queues.
+    buffer_bytes: u64,
 }
 
 impl Measured {
@@ -36,8 +38,24 @@ impl Measured {
 
     /// The server's resident memory per idle connection.
     pub(crate) fn user_bytes(&self) -> f64 {
-        let growth = self.idle.usage.rss_bytes as f64 - self.before.usage.rss_bytes as f64;
-        growth / self.connections() as f64
+        self.user_bytes_in_all() / self.connections() as f64
+    }
+
+    /// Growth of the server's resident memory until all connections were open and silent.
+    pub(crate) fn user_bytes_in_all(&self) -> f64 {
+        self.idle.usage.rss_bytes as f64 - self.before.usage.rss_bytes as f64
+    }
+
+    /// What the sockets' queues hold more than before, client and server together.
+    pub(crate) fn buffer_bytes(&self) -> f64 {
+        self.idle.buffer_bytes as f64 - self.before.buffer_bytes as f64
+    }
+
+    /// Server CPU per connection that was closed and opened again; `None` without any.
+    pub(crate) fn cpu_ns_per_cycle(&self) -> Option<f64> {
+        let (from, until) = self.traffic.as_ref()?;
+        let cycles = until.counters.reopened - from.counters.reopened;
+        (cycles > 0).then(|| until.cpu_ns_since(from) / cycles as f64)
     }
 
     /// Server CPU per message of the measured traffic, in nanoseconds; `None` without any.
@@ -143,6 +161,9 @@ pub(crate) fn measure(
     })
 }
 
+/// What `/proc/net/sockstat` counts in.
+const PAGE_BYTES: u64 = 4096;
+
 struct Sample {
     moment: Moment,
     slab: SlabSnapshot,
@@ -155,6 +176,7 @@ impl Sample {
             moment: Moment {
                 usage: ProcessUsage::read(&host, pid)?,
                 counters,
+                buffer_bytes: SocketCounts::read(&host)?.tcp_buffer_pages * PAGE_BYTES,
             },
             slab: SlabSnapshot::read(&host)?,
         })

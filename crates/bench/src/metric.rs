@@ -70,6 +70,29 @@ pub(crate) const KERNEL_OVER_BARE: Metric = lower(
     |_| None,
 );
 
+/// Slab memory per connection where the client has no sockets.
+pub(crate) const KERNEL_ONE_END: Metric = lower(
+    "kernel_one_end_bytes",
+    "kernel, the server's end",
+    0,
+    |_| None,
+);
+pub(crate) const USER_MIB: Metric = lower("user_mib", "server memory, MiB (RSS growth)", 2, |it| {
+    Some(it.user_bytes_in_all() / MIB)
+});
+pub(crate) const KERNEL_MIB: Metric =
+    lower("kernel_mib", "kernel objects, MiB, both ends", 1, |it| {
+        let bytes = it.kernel_bytes_both_ends() * it.connections() as f64;
+        it.counts_objects().then_some(bytes / MIB)
+    });
+/// Some of it is in kernel objects too.
+pub(crate) const BUFFERS_MIB: Metric =
+    lower("buffers_mib", "socket buffers, MiB, both ends", 1, |it| {
+        Some(it.buffer_bytes() / MIB)
+    });
+
+const MIB: f64 = (1 << 20) as f64;
+
 // Work.
 
 pub(crate) const CPU_PER_MESSAGE: Metric = lower("cpu_us_per_message", "CPU µs/message", 3, |it| {
@@ -89,6 +112,13 @@ pub(crate) const CPU_PER_ACCEPT: Metric =
     lower("cpu_us_per_accept", "CPU µs/connection", 2, |it| {
         Some(it.cpu_ns_per_accept() / 1e3)
     });
+/// A connection closed, opened again and accepted.
+pub(crate) const CPU_PER_CYCLE: Metric = lower("cpu_us_per_cycle", "CPU µs/cycle", 2, |it| {
+    it.cpu_ns_per_cycle().map(|ns| ns / 1e3)
+});
+pub(crate) const CYCLES_PER_SECOND: Metric = higher("cycles_per_second", "cycles/s", |it| {
+    Some(it.report.counters.reopened as f64 / it.report.timeline.hold_seconds)
+});
 pub(crate) const ACCEPTS_PER_CPU_SECOND: Metric = higher(
     "accepts_per_cpu_second",
     "connections per server CPU second",

@@ -128,6 +128,23 @@ pub(crate) struct Round {
     pub(crate) report: Value,
 }
 
+impl Round {
+    /// Nothing measured yet.
+    pub(crate) fn of(subject: &str, round: usize) -> Self {
+        Self {
+            subject: subject.to_owned(),
+            round,
+            discarded: false,
+            steal: 0.0,
+            failed: None,
+            values: BTreeMap::new(),
+            caches: BTreeMap::new(),
+            latency_us: Vec::new(),
+            report: Value::Null,
+        }
+    }
+}
+
 impl Cell {
     /// The rounds of a subject that count.
     pub(crate) fn counted<'a>(&'a self, subject: &'a str) -> impl Iterator<Item = &'a Round> {

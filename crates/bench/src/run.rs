@@ -64,8 +64,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     raise_nofile()?;
     let contenders = Contenders::find(args.contenders.as_deref())?;
     let subjects = subjects(args, &contenders)?;
-    let cells = cells(args)?;
     let cores = Cores::read()?;
+    let cells = cells(args, &cores)?;
     let mut run = new_run(args, &contenders, &subjects, &cores);
     let folder = Folder::create(&path(args, &run))?;
     folder.save(&run)?;
@@ -116,11 +116,12 @@ fn subjects(args: &Args, contenders: &Contenders) -> anyhow::Result<Vec<Subject>
 }
 
 /// The wanted cells, each with its rounds.
-fn cells(args: &Args) -> anyhow::Result<Vec<(Cell, usize)>> {
+fn cells(args: &Args, cores: &Cores) -> anyhow::Result<Vec<(Cell, usize)>> {
     let scale = Scale {
         warmup: seconds(args.warmup, "--warmup")?,
         hold: seconds(args.seconds, "--seconds")?,
         connections_max: args.connections_max.max(1),
+        client_threads: cores.client().len(),
     };
     let wanted = |scenario: &&Scenario| {
         let names = &args.scenarios;

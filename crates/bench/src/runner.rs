@@ -9,13 +9,14 @@ use crate::measure::{Measured, measure};
 use crate::metric::{BYTES, KERNEL_BYTES, KERNEL_OVER_BARE, USER_BYTES};
 use crate::progress::Progress;
 use crate::record::{self, Round, Run};
-use crate::scenarios::{Cell, Who};
+use crate::scenarios::{Carrier, Cell, Who};
 use crate::steal::Ticks;
 use crate::subject::{Contenders, Running, Subject};
+use crate::tun;
 use anyhow::Context;
-use roadstead_host::HostRoot;
+use roadstead_host::quantity::binary_bytes;
+use roadstead_host::{HostRoot, Limits};
 use roadstead_load::sockets::Settings;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,8 @@ pub(crate) const STEAL_MAX: f64 = 0.05;
 pub(crate) const ATTEMPTS_MAX: usize = 3;
 /// How long a server that answers nothing is waited for at the end: the bare one never closes.
 const BARE_GRACE: Duration = Duration::from_millis(50);
+/// Rounds at most of what takes minutes each.
+const TUN_ROUNDS_MAX: usize = 3;
 /// Quantiles that are kept of each latency distribution: 0.5, 0.75, 0.875 …
 const QUANTILES: i32 = 16;
 
@@ -44,17 +47,23 @@ pub(crate) struct Runner<'a> {
 impl Runner<'_> {
     /// Measures every cell, the rounds of which it was asked for, and keeps all in `run`.
     pub(crate) fn run(&self, cells: &[(Cell, usize)], run: &mut Run) -> anyhow::Result<()> {
-        let steps = cells
-            .iter()
-            .map(|(cell, rounds)| rounds * self.taking_part(cell).len());
+        let there = cells.iter().filter(|(cell, _)| not_run(cell).is_none());
+        let steps =
+            there.map(|(cell, wanted)| rounds(cell, *wanted) * self.taking_part(cell).len());
         let progress = Progress::new(steps.sum());
-        for (cell, rounds) in cells {
-            run.cells.push(record(cell));
-            if cell.who == Who::ServersAndBare {
+        for (cell, wanted) in cells {
+            let mut kept = record(cell);
+            kept.not_run = not_run(cell);
+            let skipped = kept.not_run.is_some();
+            run.cells.push(kept);
+            if skipped {
+                continue;
+            }
+            if cell.who == Who::ServersAndBare && cell.carrier == Carrier::Sockets {
                 // It fills the allocator's caches, which are counted as objects in use.
                 let _ = self.attempt(cell, &Subject::Bare, 0, &progress)?;
             }
-            for round in 0..*rounds {
+            for round in 0..rounds(cell, *wanted) {
                 for subject in self.taking_part(cell) {
                     let measured = self.measure(cell, subject, round, &progress)?;
                     if self.interrupted.load(Ordering::Relaxed) {
@@ -76,9 +85,10 @@ impl Runner<'_> {
 
     fn taking_part(&self, cell: &Cell) -> Vec<&Subject> {
         let there = self.subjects.iter().filter(|subject| match subject {
+            Subject::Epoll | Subject::Uring(_) => true,
+            _ if cell.carrier == Carrier::Tun => false,
             Subject::Bare => cell.who == Who::ServersAndBare,
             Subject::Contender(name) => self.contenders.missing(name).is_none(),
-            Subject::Epoll | Subject::Uring(_) => true,
         });
         there.collect()
     }
@@ -113,23 +123,15 @@ impl Runner<'_> {
     ) -> anyhow::Result<Round> {
         progress.begin(&cell.name, &subject.to_string());
         let before = Ticks::read(&HostRoot::live())?;
-        let measured = self.one(cell, subject, progress);
-        let steal = Ticks::read(&HostRoot::live())?.stolen_since(before);
-        let mut kept = Round {
-            subject: subject.to_string(),
-            round,
-            discarded: false,
-            steal,
-            failed: None,
-            values: BTreeMap::new(),
-            caches: BTreeMap::new(),
-            latency_us: Vec::new(),
-            report: serde_json::Value::Null,
+        let mut kept = Round::of(&subject.to_string(), round);
+        let measured = match cell.carrier {
+            Carrier::Sockets => self
+                .one(cell, subject, progress)
+                .and_then(|measured| keep(&mut kept, cell, &measured)),
+            Carrier::Tun => tun::measure(cell, subject, self.serve, &mut kept),
         };
-        match measured {
-            Ok(measured) => keep(&mut kept, cell, &measured)?,
-            Err(error) => kept.failed = Some(format!("{error:#}")),
-        }
+        kept.failed = measured.err().map(|error| format!("{error:#}"));
+        kept.steal = Ticks::read(&HostRoot::live())?.stolen_since(before);
         Ok(kept)
     }
 
@@ -140,6 +142,7 @@ impl Runner<'_> {
         let mut server = server?;
         let mut settings = Settings::new(server.address());
         settings.workload = cell.workload.clone();
+        settings.laggards = cell.laggards;
         settings.server_pid = Some(server.pid());
         if *subject == Subject::Bare {
             settings.workload.grace = BARE_GRACE;
@@ -170,6 +173,29 @@ impl Runner<'_> {
         let flags = ["--workers", "1", "--service", cell.service()].map(str::to_owned);
         subject.start(&[&flags, self.serve].concat())
     }
+}
+
+/// The rounds of a cell, if so many are wanted.
+fn rounds(cell: &Cell, wanted: usize) -> usize {
+    match cell.carrier {
+        Carrier::Sockets => wanted,
+        Carrier::Tun => wanted.min(TUN_ROUNDS_MAX),
+    }
+}
+
+/// Why nobody can be put to a cell on this host; `None` if somebody can.
+fn not_run(cell: &Cell) -> Option<String> {
+    if cell.carrier == Carrier::Tun
+        && let Some(why) = tun::refused()
+    {
+        return Some(why);
+    }
+    let memory = Limits::read(&HostRoot::live()).memory?;
+    let (needed, available) = (cell.memory_bytes(), memory.available_bytes);
+    (needed > available).then(|| {
+        let (needed, available) = (binary_bytes(needed), binary_bytes(available));
+        format!("it may take {needed} of memory, and {available} are available")
+    })
 }
 
 fn record(cell: &Cell) -> record::Cell {
@@ -241,19 +267,13 @@ mod tests {
     use super::*;
 
     fn round(subject: &str, steal: f64, values: &[(&str, f64)]) -> Round {
+        let values = values
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), *value));
         Round {
-            subject: subject.to_owned(),
-            round: 0,
-            discarded: false,
             steal,
-            failed: None,
-            values: values
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), *value))
-                .collect(),
-            caches: BTreeMap::new(),
-            latency_us: Vec::new(),
-            report: serde_json::Value::Null,
+            values: values.collect(),
+            ..Round::of(subject, 0)
         }
     }
 

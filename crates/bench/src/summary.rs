@@ -207,15 +207,8 @@ pub(crate) mod tests {
             decimals: 1,
         };
         let round = |subject: &str, round, cost: f64, rate: f64| Round {
-            subject: subject.to_owned(),
-            round,
-            discarded: false,
-            steal: 0.01,
-            failed: None,
             values: BTreeMap::from([("cost".to_owned(), cost), ("rate".to_owned(), rate)]),
-            caches: BTreeMap::new(),
-            latency_us: Vec::new(),
-            report: serde_json::Value::Null,
+            ..Round::of(subject, round)
         };
         let mut failed = round("broken", 0, 0.0, 0.0);
         failed.failed = Some("it closed the connection".to_owned());

@@ -27,7 +27,6 @@ fn cells(scale: &Scale) -> Vec<Cell> {
         ),
         workload,
         metrics: &[CPU_PER_ACCEPT, ACCEPTS_PER_CPU_SECOND, CONNECT_P99],
-        axis: None,
-        who: Who::ServersAndBare,
+        ..Cell::of(Who::ServersAndBare)
     }]
 }

@@ -41,7 +41,7 @@ fn cells(scale: &Scale) -> Vec<Cell> {
                 name: "busy connections".to_owned(),
                 value: connections as f64,
             }),
-            who: Who::Servers,
+            ..Cell::of(Who::Servers)
         }
     };
     let fixed = Workload {
@@ -59,8 +59,7 @@ fn cells(scale: &Scale) -> Vec<Cell> {
         ),
         workload: fixed,
         metrics: &[P50, P99, P99_9, CPU_PER_MESSAGE, MESSAGES_PER_SECOND],
-        axis: None,
-        who: Who::Servers,
+        ..Cell::of(Who::Servers)
     };
     [50, 1_000, 10_000]
         .map(busy)

@@ -1,7 +1,7 @@
 //! Bytes per idle connection: resident memory, and kernel objects over those of a bare accepted socket.
 
-use super::{Cell, Scale, Scenario, Who};
-use crate::metric::{BYTES, KERNEL_BYTES, KERNEL_OVER_BARE, USER_BYTES};
+use super::{Carrier, Cell, Scale, Scenario, Who};
+use crate::metric::{BYTES, KERNEL_BYTES, KERNEL_ONE_END, KERNEL_OVER_BARE, USER_BYTES};
 use crate::record::Axis;
 use roadstead_host::quantity::grouped;
 
@@ -12,22 +12,32 @@ pub(super) const IDLE: Scenario = Scenario {
     cells,
 };
 
+/// Carried by sockets, which a descriptor limit of 20,000 allows everybody.
+const BY_SOCKETS: [usize; 5] = [1_000, 2_000, 4_000, 8_000, 15_000];
+/// Carried by TUN devices: only ours hold more than their descriptors.
+const BY_TUN: [usize; 3] = [10_000, 100_000, 1_000_000];
+
 fn cells(scale: &Scale) -> Vec<Cell> {
-    let counts = [1_000, 2_000, 4_000, 8_000, 15_000];
-    let cell = |count: usize| {
+    let cell = |carrier: Carrier, count: usize| {
         let workload = scale.silent(count);
         let connections = workload.connections;
         Cell {
-            name: format!("{connections}"),
+            name: format!("{connections}{}", carrier.suffix()),
             title: format!("{} idle connections", grouped(connections as u64)),
             workload,
-            metrics: &[BYTES, USER_BYTES, KERNEL_OVER_BARE, KERNEL_BYTES],
+            carrier,
+            metrics: match carrier {
+                Carrier::Sockets => &[BYTES, USER_BYTES, KERNEL_OVER_BARE, KERNEL_BYTES],
+                Carrier::Tun => &[USER_BYTES, KERNEL_ONE_END],
+            },
             axis: Some(Axis {
                 name: "idle connections".to_owned(),
                 value: connections as f64,
             }),
-            who: Who::ServersAndBare,
+            ..Cell::of(Who::ServersAndBare)
         }
     };
-    counts.map(cell).to_vec()
+    let by_sockets = BY_SOCKETS.map(|count| cell(Carrier::Sockets, count));
+    let by_tun = BY_TUN.map(|count| cell(Carrier::Tun, count));
+    by_sockets.into_iter().chain(by_tun).collect()
 }
