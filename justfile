@@ -58,6 +58,19 @@ baseline *args:
 bench-diff before after *args:
     cargo run --release -q -p roadstead-bench -- diff {{before}} {{after}} {{args}}
 
+# That the harness works from end to end: a folder, its plots, a comparison. Seconds; what it measures means nothing.
+[group('measure')]
+bench-smoke:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build -q --locked -p roadstead-server -p roadstead-load -p roadstead-bench
+    results=$(mktemp -d)
+    trap 'rm -r "$results"' EXIT
+    target/debug/roadstead-bench run idle echo accept stall --subjects epoll,uring/adaptive --rounds 3 \
+        --seconds 0.2 --warmup 0.1 --connections-max 50 --out "$results/smoke" >/dev/null
+    test -s "$results/smoke/latency-echo-fixed-rate.svg"
+    target/debug/roadstead-bench diff "$results/smoke" "$results/smoke"
+
 # Every scenario over every subject, other projects' servers included: hours.
 [group('measure')]
 compare *args:

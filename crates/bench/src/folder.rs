@@ -9,7 +9,7 @@
 //! ```
 
 use crate::record::{FORMAT, Run};
-use crate::{readme, summary};
+use crate::{plots, readme, summary};
 use anyhow::{Context, bail, ensure};
 use std::fs;
 use std::io::{BufWriter, Write};
@@ -63,7 +63,15 @@ impl Folder {
     /// Writes all that is made of what was measured.
     pub(crate) fn finish(self, run: &Run) -> anyhow::Result<()> {
         self.save(run)?;
-        fs::write(self.path.join("summary.md"), summary::markdown(run, &[]))?;
+        let mut pictures = Vec::new();
+        for picture in plots::of(run) {
+            fs::write(self.path.join(&picture.file), &picture.svg)?;
+            pictures.push((picture.file, picture.title));
+        }
+        fs::write(
+            self.path.join("summary.md"),
+            summary::markdown(run, &pictures),
+        )?;
         fs::write(self.path.join("README.md"), readme::markdown(run))?;
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!  scenarios ── cells ──┐
 //!                       ├─ runner ── measure ── record ──┬─ folder   README.md, raw.json
-//!  subjects ────────────┘  A B C A B C …                 ├─ summary  tables
+//!  subjects ────────────┘  A B C A B C …                 ├─ summary  tables, plots
 //!                                                        └─ diff     two runs of one host
 //! ```
 //!
@@ -19,6 +19,7 @@ mod folder;
 mod host;
 mod measure;
 mod metric;
+mod plots;
 mod progress;
 mod readme;
 mod record;
