@@ -222,5 +222,5 @@ spell:
 
 # All that a change must pass, and the demo in its short form.
 [group('check')]
-ci: fmt-check lint doc deny spell test verify-unit vm-test-if-possible
+ci: fmt-check lint doc deny spell test bench-smoke verify-unit vm-test-if-possible
     {{just_executable()}} --justfile {{justfile()}} demo --short

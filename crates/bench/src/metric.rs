@@ -2,6 +2,7 @@
 
 use crate::measure::Measured;
 use crate::record::{self, Better};
+use roadstead_load::Percentiles;
 
 /// A number that a measurement yields.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,12 @@ const fn higher(key: &'static str, title: &'static str, of: Of) -> Metric {
     }
 }
 
+/// `None` if no message was timed.
+fn latency(it: &Measured, of: fn(&Percentiles) -> f64) -> Option<f64> {
+    let latency = &it.report.latency_us;
+    (latency.count > 0).then(|| of(latency))
+}
+
 type Of = fn(&Measured) -> Option<f64>;
 
 // Memory.
@@ -56,16 +63,16 @@ pub(crate) const BYTES: Metric = lower(
     0,
     |_| None,
 );
-pub(crate) const USER_BYTES: Metric = lower("user_bytes", "user (RSS growth)", 1, |it| {
+pub(crate) const USER_BYTES: Metric = lower("user_bytes", "user bytes (RSS growth)", 1, |it| {
     Some(it.user_bytes())
 });
 /// Its difference to the bare server's of the same round is [`KERNEL_OVER_BARE`].
-pub(crate) const KERNEL_BYTES: Metric = lower("kernel_bytes", "kernel, both ends", 0, |it| {
+pub(crate) const KERNEL_BYTES: Metric = lower("kernel_bytes", "kernel bytes, both ends", 0, |it| {
     it.counts_objects().then(|| it.kernel_bytes_both_ends())
 });
 pub(crate) const KERNEL_OVER_BARE: Metric = lower(
     "kernel_over_bare_bytes",
-    "kernel, over a bare socket",
+    "kernel bytes over a bare socket",
     0,
     |_| None,
 );
@@ -73,7 +80,7 @@ pub(crate) const KERNEL_OVER_BARE: Metric = lower(
 /// Slab memory per connection where the client has no sockets.
 pub(crate) const KERNEL_ONE_END: Metric = lower(
     "kernel_one_end_bytes",
-    "kernel, the server's end",
+    "kernel bytes, the server's end",
     0,
     |_| None,
 );
@@ -131,8 +138,6 @@ pub(crate) const CONNECT_P99: Metric = lower("connect_p99_us", "connect p99 µs"
     Some(it.report.connect_us.p99)
 });
 
-pub(crate) const P50: Metric = lower("p50_us", "p50 µs", 0, |it| Some(it.report.latency_us.p50));
-pub(crate) const P99: Metric = lower("p99_us", "p99 µs", 0, |it| Some(it.report.latency_us.p99));
-pub(crate) const P99_9: Metric = lower("p99.9_us", "p99.9 µs", 0, |it| {
-    Some(it.report.latency_us.p99_9)
-});
+pub(crate) const P50: Metric = lower("p50_us", "p50 µs", 0, |it| latency(it, |it| it.p50));
+pub(crate) const P99: Metric = lower("p99_us", "p99 µs", 0, |it| latency(it, |it| it.p99));
+pub(crate) const P99_9: Metric = lower("p99.9_us", "p99.9 µs", 0, |it| latency(it, |it| it.p99_9));

@@ -5,8 +5,10 @@ use crate::stats::Spread;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 use std::fmt::Write;
 
-/// Marks a value of ours that somebody else's beats.
+/// Marks a value of ours that somebody else's beats in every round.
 const LOSES: &str = "▼";
+/// The same, where rounds of one are within those of the other.
+const LOSES_PERHAPS: &str = "▽";
 
 pub(crate) fn markdown(run: &Run, pictures: &[(String, String)]) -> String {
     let mut out = format!("# {}\n\n", run.scenario);
@@ -17,8 +19,9 @@ pub(crate) fn markdown(run: &Run, pictures: &[(String, String)]) -> String {
     let _ = writeln!(
         out,
         "Medians over interleaved rounds, with (min – max). '× {first}' is the median of the ratios to {first} in the \
-         same round; '× best other' compares medians with the best of another kind. {LOSES} marks a value of ours that \
-         somebody else's beats; io_uring is also held against epoll."
+         same round; '× best other' compares medians with the best of another kind. {LOSES} marks a \
+         value of ours that somebody else's beats, {LOSES_PERHAPS} one that it beats in the median while their rounds overlap; io_uring is \
+         also held against epoll."
     );
     for (file, title) in pictures {
         let _ = writeln!(out, "\n![{title}]({file})");
@@ -90,9 +93,10 @@ fn row(run: &Run, cell: &Cell, subject: &Subject, first: &str) -> Option<Vec<Str
             row.extend(vec!["–".to_owned(); if index == 0 { 3 } else { 1 }]);
             continue;
         };
-        let loses = is_ours(&subject.family)
-            && best.is_some_and(|best| is_better(metric.better, best, spread.median));
-        let mark = if loses { LOSES } else { "" };
+        let mark = match best {
+            Some(best) if is_ours(&subject.family) => mark(metric.better, spread, best),
+            _ => "",
+        };
         let decimals = metric.decimals;
         let mut text = format!("{mark}{:.decimals$}", spread.median);
         if spread.min < spread.max {
@@ -110,7 +114,9 @@ fn row(run: &Run, cell: &Cell, subject: &Subject, first: &str) -> Option<Vec<Str
                 first,
                 &metric.key,
             )));
-            row.push(ratio(best.map(|best| spread.median / best)));
+            row.push(ratio(
+                best.and_then(|best| quotient(spread.median, best.median)),
+            ));
         }
     }
     Some(row)
@@ -138,10 +144,25 @@ fn reasons(run: &Run, cell: &Cell) -> String {
     out
 }
 
+/// How ours stands against the best of the others.
+fn mark(better: Better, ours: Spread, theirs: Spread) -> &'static str {
+    let apart = ours.min > theirs.max || ours.max < theirs.min;
+    match (is_better(better, theirs.median, ours.median), apart) {
+        (false, _) => "",
+        (true, false) => LOSES_PERHAPS,
+        (true, true) => LOSES,
+    }
+}
+
+/// `None` where a ratio would say nothing: differences may come out at 0 or below.
+fn quotient(of: f64, to: f64) -> Option<f64> {
+    (of > 0.0 && to > 0.0).then(|| of / to)
+}
+
 fn ratio(ratio: Option<f64>) -> String {
     match ratio {
-        Some(ratio) if ratio.is_finite() => format!("{ratio:.2}"),
-        _ => "–".to_owned(),
+        Some(ratio) => format!("{ratio:.2}"),
+        None => "–".to_owned(),
     }
 }
 
@@ -150,14 +171,14 @@ fn against_first(cell: &Cell, subject: &str, first: &str, metric: &str) -> Optio
     let value = |round: &Round| round.values.get(metric).copied();
     let ratios = cell.counted(subject).filter_map(|mine| {
         let theirs = cell.counted(first).find(|it| it.round == mine.round)?;
-        Some(value(mine)? / value(theirs)?)
+        quotient(value(mine)?, value(theirs)?)
     });
     Some(Spread::of(&ratios.collect::<Vec<_>>())?.median)
 }
 
 /// The best median among subjects of another kind. The bare server is no rival, and epoll, which is there for
 /// comparison, is not held against io_uring.
-fn best_other(run: &Run, cell: &Cell, subject: &Subject, metric: &Metric) -> Option<f64> {
+fn best_other(run: &Run, cell: &Cell, subject: &Subject, metric: &Metric) -> Option<Spread> {
     if subject.family == BARE {
         return None;
     }
@@ -166,12 +187,9 @@ fn best_other(run: &Run, cell: &Cell, subject: &Subject, metric: &Metric) -> Opt
         let for_comparison = subject.family == EPOLL && it.family == URING;
         !own && !for_comparison
     });
-    let medians = rivals.filter_map(|it| {
-        let spread = Spread::of(&cell.values(&it.name, &metric.key))?;
-        Some(spread.median)
-    });
-    medians.reduce(|best, other| {
-        if is_better(metric.better, other, best) {
+    let spreads = rivals.filter_map(|it| Spread::of(&cell.values(&it.name, &metric.key)));
+    spreads.reduce(|best, other| {
+        if is_better(metric.better, other.median, best.median) {
             other
         } else {
             best
@@ -284,8 +302,8 @@ pub(crate) mod tests {
             [
                 "| subject | cost | × epoll | × best other | rate |",
                 "|------------|--------------------:|--------:|-------------:|---------------------:|",
-                "| epoll | ▼15.0 (10.0 – 20.0) | 1.00 | 1.11 | ▼75.0 (50.0 – 100.0) |",
-                "| uring/poll | ▼18.0 (12.0 – 24.0) | 1.20 | 1.33 | ▼60.0 (40.0 – 80.0) |",
+                "| epoll | ▽15.0 (10.0 – 20.0) | 1.00 | 1.11 | ▽75.0 (50.0 – 100.0) |",
+                "| uring/poll | ▽18.0 (12.0 – 24.0) | 1.20 | 1.33 | ▽60.0 (40.0 – 80.0) |",
                 "| uring/recv | 12.0 (8.0 – 16.0) | 0.80 | 0.89 | 97.5 (65.0 – 130.0) |",
                 "| fast | 13.5 (9.0 – 18.0) | 0.90 | 1.12 | 90.0 (60.0 – 120.0) |",
                 "| uws | missing | | | |",

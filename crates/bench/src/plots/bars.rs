@@ -5,10 +5,11 @@ use crate::metric::{KERNEL_BYTES, USER_BYTES};
 use crate::record::{BARE, Cell, Run, Subject};
 use crate::stats::Spread;
 use kuva::prelude::{BarPlot, Layout, Plot, ReferenceLine};
+use std::fmt::Write;
 
 const WIDTH: f64 = 760.0;
 /// For title and axis, and for each bar.
-const HEIGHT: f64 = 100.0;
+const HEIGHT: f64 = 110.0;
 const BAR_HEIGHT: f64 = 26.0;
 
 /// What a connection takes at both ends together, in the cell with the most of them, with the bare sockets as a line.
@@ -23,22 +24,16 @@ pub(super) fn bytes_per_connection(run: &Run) -> Option<Picture> {
     let (bare, others): (Vec<&Subject>, Vec<&Subject>) =
         run.subjects.iter().partition(|it| it.family == BARE);
     let values = others.iter().filter_map(|it| Some((*it, total(cell, it)?)));
-    let line = bare.first().and_then(|it| total(cell, it)).map(|bytes| {
-        let label = format!("bare sockets {bytes:.0}");
-        ReferenceLine::vertical(bytes).with_label(label)
-    });
-    let title = format!(
+    let bare = bare.first().and_then(|it| total(cell, it));
+    let mut title = format!(
         "Bytes per connection, server and both sockets: {}",
         cell.title
     );
-    Some(bars(
-        run,
-        "bytes-per-connection",
-        &title,
-        &values.collect::<Vec<_>>(),
-        0,
-        line,
-    ))
+    if let Some(bytes) = bare {
+        let _ = write!(title, "; dashed: bare sockets, {bytes:.0}");
+    }
+    let values: Vec<_> = values.collect();
+    Some(bars(run, "bytes-per-connection", &title, &values, 0, bare))
 }
 
 /// CPU time by subject, for each cell that is about it.
@@ -69,10 +64,11 @@ fn bars(
     title: &str,
     values: &[(&Subject, f64)],
     decimals: usize,
-    line: Option<ReferenceLine>,
+    dashed: Option<f64>,
 ) -> Picture {
     let mut plot = BarPlot::new().with_horizontal(true).with_width(0.7);
-    for (subject, value) in values {
+    // The first category is the lowest.
+    for (subject, value) in values.iter().rev() {
         let label = format!("{}  {value:.decimals$}", subject.name);
         plot = plot.with_colored_bar(label, *value, colour(run, subject));
     }
@@ -80,8 +76,9 @@ fn bars(
     let mut layout = Layout::auto_from_plots(&plots)
         .with_width(WIDTH)
         .with_height(HEIGHT + BAR_HEIGHT * values.len() as f64);
-    if let Some(line) = line {
-        layout = layout.with_reference_line(line.with_color(REFERENCE));
+    if let Some(value) = dashed {
+        let line = ReferenceLine::vertical(value).with_color(REFERENCE);
+        layout = layout.with_reference_line(line);
     }
     picture(file, title, plots, layout)
 }

@@ -2,9 +2,11 @@
 
 use super::bars::median;
 use super::{Picture, colour, picture};
+use crate::metric::P99;
 use crate::record::{BARE, Cell, Metric, Run};
 use crate::stats::Spread;
 use kuva::prelude::{Layout, LinePlot, Plot, TickFormat};
+use roadstead_host::quantity::grouped;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -20,6 +22,10 @@ pub(super) fn latencies(run: &Run) -> Vec<Picture> {
 }
 
 fn latency(run: &Run, cell: &Cell) -> Option<Picture> {
+    let times = |metric: &Metric| metric.key == P99.key;
+    if !cell.metrics.iter().any(times) {
+        return None;
+    }
     let lines = run.subjects.iter().filter_map(|subject| {
         let rounds: Vec<_> = cell.counted(&subject.name).collect();
         let points = rounds.first()?.latency_us.iter().enumerate();
@@ -51,6 +57,15 @@ fn percentile(one_in: f64) -> String {
     let nines = one_in.log10().round().max(0.0) as usize;
     let percent = 100.0 - 100.0 / one_in;
     format!("{percent:.*} %", nines.saturating_sub(2))
+}
+
+/// 0.05, 20, 1,000,000.
+fn number(value: f64) -> String {
+    if value >= 1.0 {
+        grouped(value.round() as u64)
+    } else {
+        format!("{}", (value * 1e6).round() / 1e6)
+    }
 }
 
 /// Each memory metric along each axis.
@@ -113,7 +128,9 @@ fn line(name: &str, colour: &str, mut points: Vec<(f64, f64)>) -> Option<Plot> {
 
 /// `None` without a line.
 fn log_log(plots: &[Plot]) -> Option<Layout> {
-    let layout = Layout::auto_from_plots(plots).with_log_scale();
+    let layout = Layout::auto_from_plots(plots)
+        .with_log_scale()
+        .with_tick_format(TickFormat::Custom(Arc::new(number)));
     (!plots.is_empty()).then(|| layout.with_width(WIDTH).with_height(HEIGHT))
 }
 
@@ -122,8 +139,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_written_with_their_nines() {
+    fn ticks_are_written_as_people_write_them() {
         let all = [1.0, 10.0, 100.0, 1_000.0, 10_000.0].map(percentile);
+        assert_eq!([0.1, 20.0, 1e6].map(number), ["0.1", "20", "1,000,000"]);
         assert_eq!(all, ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
     }
 }

@@ -32,6 +32,8 @@ pub(crate) fn of(run: &Run) -> Vec<Picture> {
 const INK: &str = "#7d8590";
 const GRID: &str = "#7d859040";
 const REFERENCE: &str = "#d1242f";
+/// What fits in a line.
+const TITLE_CHARACTERS: usize = 60;
 const FONT: &str = "system-ui, sans-serif";
 /// Ours in blues, epoll in orange, the others in what is left.
 const URING_COLOURS: [&str; 5] = ["#2f81f7", "#1f9fd0", "#6e7ff3", "#22a7a0", "#5a6acf"];
@@ -73,7 +75,8 @@ fn picture(file: &str, title: &str, plots: Vec<Plot>, layout: Layout) -> Picture
     let layout = layout
         .with_theme(theme)
         .with_title(title)
-        .with_title_size(15);
+        .with_title_size(15)
+        .with_title_wrap(TITLE_CHARACTERS);
     Picture {
         file: format!("{}.svg", file.replace(['/', ' ', '.'], "-")),
         title: title.to_owned(),
@@ -104,6 +107,7 @@ mod tests {
         let mut run = run();
         for cell in &mut run.cells {
             cell.metrics[0].key = "cpu_us_per_message".to_owned();
+            cell.metrics[1].key = "p99_us".to_owned();
             for round in &mut cell.rounds {
                 let cost = round.values["cost"];
                 round.values.insert("cpu_us_per_message".to_owned(), cost);
