@@ -43,11 +43,11 @@ pub enum Part {
     Rings,
     /// Memory that reads put their bytes into.
     ReadBuffers,
-    /// Stacks of all threads.
+    /// Stacks of threads, but for the process's first.
     Stacks,
     /// Unsent bytes, unfinished frames, pools, and whatever else is allocated.
     Heap,
-    /// Code and data of the program and its libraries, some of it shared with others.
+    /// Code and data of the program and its libraries, some of it shared with others, and its first stack.
     Program,
 }
 
@@ -248,7 +248,6 @@ fn resident_by_part(entries: &[SmapsEntry<'_>], buffers_bytes: u64) -> BTreeMap<
         let behind_guard = before.is_some_and(|b| b.is_guard() && b.end == entry.start);
         let part = match entry.name {
             RING => Part::Rings,
-            "[stack]" => Part::Stacks,
             "" if behind_guard => Part::Stacks,
             "" if entry.len() == buffers_bytes => Part::ReadBuffers,
             "" | "[heap]" => Part::Heap,

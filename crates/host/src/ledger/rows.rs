@@ -176,12 +176,12 @@ fn object_row(
     }
 }
 
-/// How many there should be, by the numbers of sockets and of watched connections.
+/// How many there should be, by the numbers of sockets and of watched connections. Like slabinfo, `alloc` of
+/// sockstat counts those of every network namespace.
 fn expected(object: Object, sockets: &SocketCounts, watched: &[(ConnectionKind, u64)]) -> u64 {
-    let held = (sockets.tcp_in_use.saturating_add(sockets.tcp6_in_use))
-        .saturating_sub(sockets.tcp_orphaned);
+    let held = sockets.tcp_allocated.saturating_sub(sockets.tcp_orphaned);
     match object {
-        Object::Tcp => sockets.tcp_in_use,
+        Object::Tcp => sockets.tcp_allocated.saturating_sub(sockets.tcp6_in_use),
         Object::Tcp6 => sockets.tcp6_in_use,
         Object::TimeWait => sockets.tcp_time_wait,
         Object::Inode

@@ -212,7 +212,9 @@ const RELEASES: [Release; 3] = [
             (Object::Conntrack, 256, 16),
             (Object::ConntrackExtensions, 64, 64),
             (Object::HalfOpen, 312, 13),
+            (Object::HalfOpen6, 312, 13),
             (Object::TimeWait, 272, 15),
+            (Object::TimeWait6, 272, 15),
         ],
     },
     Release {
@@ -236,7 +238,9 @@ const RELEASES: [Release; 3] = [
             (Object::Conntrack, 256, 16),
             (Object::ConntrackExtensions, 64, 64),
             (Object::HalfOpen, 312, 13),
+            (Object::HalfOpen6, 312, 13),
             (Object::TimeWait, 256, 16),
+            (Object::TimeWait6, 256, 16),
         ],
     },
     Release {
@@ -259,7 +263,9 @@ const RELEASES: [Release; 3] = [
             (Object::Conntrack, 256, 16),
             (Object::ConntrackExtensions, 64, 64),
             (Object::HalfOpen, 320, 12),
+            (Object::HalfOpen6, 320, 12),
             (Object::TimeWait, 256, 16),
+            (Object::TimeWait6, 256, 16),
         ],
     },
 ];

@@ -28,16 +28,16 @@ impl Ledger {
     fn heading(&self) -> String {
         let kernel = self.kernel.as_deref().unwrap_or("unknown");
         let mut text = format!("Linux {kernel}; object sizes: {}\n", self.sizes.source);
-        let sockets = &self.sockets;
         let _ = write!(
             text,
-            "{} TCP sockets here",
-            grouped(sockets.tcp_in_use.saturating_add(sockets.tcp6_in_use))
+            "{} TCP sockets on this host",
+            grouped(self.sockets.tcp_allocated)
         );
         for server in &self.servers {
+            let plural = if server.workers == 1 { "" } else { "s" };
             let _ = write!(
                 text,
-                "; server {} holds {} connections on {} workers",
+                "; server {} holds {} connections on {} worker{plural}",
                 server.pid,
                 grouped(server.connections),
                 grouped(server.workers)

@@ -21,7 +21,7 @@ fn debian_6_1() -> Tree {
         ("/proc/sys/kernel/osrelease", "6.1.0-57-amd64\n"),
         (
             "/proc/net/sockstat",
-            "TCP: inuse 2000 orphan 0 tw 0 alloc 2013 mem 7\n",
+            "TCP: inuse 2000 orphan 0 tw 0 alloc 2000 mem 7\n",
         ),
     ]);
     tree.link("/sys/kernel/slab/filp", ":A-0000256");

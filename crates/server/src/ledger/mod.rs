@@ -90,8 +90,12 @@ fn server(root: &HostRoot, pid: u32, words: &[String]) -> anyhow::Result<ServerP
     let parsed = CommandLine::try_parse_from(words);
     let CommandLine {
         command: ServeCommand::Serve(args),
-    } = parsed
-        .map_err(|_| anyhow::anyhow!("`{}` is not understood as a server's", words.join(" ")))?;
+    } = parsed.map_err(|_| {
+        anyhow::anyhow!(
+            "`{}` is not understood as a server's; ask the roadstead that it runs",
+            words.join(" ")
+        )
+    })?;
     let uses_io_uring = ledger::uses_io_uring(root, pid).map_err(explained)?;
     let engine = if uses_io_uring {
         Engine::Uring
