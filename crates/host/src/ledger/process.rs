@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::ServerProcess;
+use super::{ServerProcess, Watch};
 use crate::capacity::RECORD_BYTES;
 use crate::{HostRoot, ReadError};
 
@@ -152,12 +152,17 @@ struct Threads {
 }
 
 impl Threads {
-    /// A worker's descriptor table starts as a copy of the process's; its listeners and its ring or epoll come on
+    /// A worker's descriptor table starts as a copy of the process's; its listeners and its ring or epoll, or both, come on
     /// top, and then one descriptor for each connection.
     fn read(root: &HostRoot, server: &ServerProcess) -> Result<Self, ReadError> {
         let pid = server.pid;
         let shared = root.entry_count(&format!("/proc/{pid}/fd"))?;
-        let base = shared + 1 + u64::from(server.listeners);
+        let engine = if server.kind.watch == Watch::EpollInRing {
+            2
+        } else {
+            1
+        };
+        let base = shared + engine + u64::from(server.listeners);
         let mut threads = Self {
             workers: 0,
             connections: 0,
@@ -270,7 +275,7 @@ fn resident_by_part(entries: &[SmapsEntry<'_>], buffers_bytes: u64) -> BTreeMap<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{ConnectionKind, Watch};
+    use crate::ledger::ConnectionKind;
     use crate::testing::Tree;
     use proptest::prelude::*;
 

@@ -234,27 +234,35 @@ fn connections_are_tracked_where_the_table_grew_with_them() {
 }
 
 /// Needs root, for `/proc/slabinfo`; without it the numbers come from the count of sockets, and must grow too.
+///
+/// Slabinfo takes objects for used that lie free on a processor's own list, and others on this host open and close
+/// sockets meanwhile: what stays open from one attempt uses such objects up for the next.
 #[test]
 fn sockets_of_this_host_are_counted() {
-    const CONNECTIONS: usize = 1_000;
+    const CONNECTIONS: u64 = 1_000;
+    const ATTEMPTS: usize = 5;
     crate::raise_nofile().unwrap();
     let sockets = || {
         let ledger = Ledger::take(&HostRoot::live(), &[], &[]).unwrap();
         row(&ledger, Object::Tcp).objects.unwrap()
     };
-    let before = sockets();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let open = || {
         let client = TcpStream::connect(address).unwrap();
         (client, listener.accept().unwrap().0)
     };
-    let _open: Vec<_> = (0..CONNECTIONS).map(|_| open()).collect();
-    let grown = sockets().saturating_sub(before) as usize;
-    // Slabs count what is free on a processor's own list as in use, and other tests close sockets meanwhile.
+    let mut kept = Vec::new();
+    let mut attempt = || {
+        let before = sockets();
+        kept.extend((0..CONNECTIONS).map(|_| open()));
+        sockets().saturating_sub(before)
+    };
+    let grown: Vec<u64> = (0..ATTEMPTS).map(|_| attempt()).collect();
+    let near = 2 * CONNECTIONS * 9 / 10..2 * CONNECTIONS * 11 / 10;
     assert!(
-        (CONNECTIONS * 2 * 9 / 10..CONNECTIONS * 2 * 12 / 10).contains(&grown),
-        "{grown} of {}",
+        grown.iter().any(|grown| near.contains(grown)),
+        "{grown:?}, and not {}",
         2 * CONNECTIONS
     );
 }
