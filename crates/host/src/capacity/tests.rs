@@ -78,7 +78,8 @@ fn asked_for_nothing_memory_binds_and_the_plan_says_why_there_are_many_workers()
     assert_eq!(plan.connections, plan.can_hold);
     let said = plan.to_string();
     assert!(
-        said.contains("the nofile limit gives each 20,000 descriptors"),
+        said.contains("the nofile limit gives each 20,000 descriptors")
+            && said.contains("--workers 2 holds 38,"),
         "{said}"
     );
 }
