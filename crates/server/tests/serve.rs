@@ -106,8 +106,18 @@ fn serves_counts_and_drains() {
 
 #[test]
 fn the_ledger_counts_what_a_running_server_holds() {
+    for flags in [
+        ["--engine", "epoll"],
+        ["--watch", "recv"],
+        ["--watch", "adaptive"],
+    ] {
+        ledger_of_a_server(&flags);
+    }
+}
+
+fn ledger_of_a_server(flags: &[&str]) {
     const CONNECTIONS: usize = 50;
-    let server = Running::start(&["--watch", "recv", "--engine", "auto"]);
+    let server = Running::start(flags);
     let mut peers: Vec<_> = (0..CONNECTIONS)
         .map(|_| TcpStream::connect(server.address).expect("it listens"))
         .collect();
