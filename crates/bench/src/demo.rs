@@ -48,7 +48,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     );
     let mut columns = Vec::new();
     for subject in subjects() {
-        let server = subject.start(&[])?;
+        let most = connections.to_string();
+        let server = subject.start(&["--max-connections".to_owned(), most])?;
         let workload = Workload {
             connections,
             idle: Duration::from_millis(300),

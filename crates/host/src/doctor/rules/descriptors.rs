@@ -92,12 +92,13 @@ fn low_hard_limit(e: &Examination<'_>, hard: crate::Limit, needed: u64) -> Findi
     let descriptors_alone = crate::Limits {
         memory: None,
         file_max: None,
+        conntrack_left: None,
         capabilities: limits.capabilities,
         ..limits.clone()
     };
     let may_raise = limits.capabilities.sys_resource();
     let raise = format!("ulimit -Hn {needed} (as root), or LimitNOFILE={needed} in the unit");
-    match capacity::plan(&e.target.request(), &descriptors_alone) {
+    match capacity::plan(&e.target.request(e.facts), &descriptors_alone) {
         Ok(plan) => {
             let cannot = if may_raise {
                 ""
