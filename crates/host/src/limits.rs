@@ -119,6 +119,9 @@ pub struct Limits {
     pub files_open: Option<u64>,
     /// Entries left in the connection tracking table (`nf_conntrack_max`); they matter where a port is tracked.
     pub conntrack_left: Option<u64>,
+    /// Epoll interests that one user may have (`fs.epoll.max_user_watches`); the kernel does not say how many
+    /// are in use.
+    pub epoll_watches: Option<u64>,
     /// The ceiling of any hard nofile limit (`fs.nr_open`).
     pub nr_open: Option<u64>,
     /// The longest accept queue a listener gets (`net.core.somaxconn`).
@@ -147,6 +150,7 @@ impl Limits {
             file_max: root.sysctl("fs.file-max").ok(),
             files_open: files_open(root).ok(),
             conntrack_left: conntrack_left(root),
+            epoll_watches: root.sysctl("fs.epoll.max_user_watches").ok(),
             nr_open: root.sysctl("fs.nr_open").ok(),
             somaxconn: root.sysctl("net.core.somaxconn").ok(),
             tcp_max_syn_backlog: root.sysctl("net.ipv4.tcp_max_syn_backlog").ok(),

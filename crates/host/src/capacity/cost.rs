@@ -26,6 +26,8 @@ pub struct ConnectionCost {
     pub user_bytes: u64,
     /// What the peer's end costs, where the peer is on this host too.
     pub peer_bytes: u64,
+    /// How it is watched.
+    pub watch: Watch,
 }
 
 impl ConnectionCost {
@@ -40,6 +42,7 @@ impl ConnectionCost {
             tracking_bytes: sizes.sum(kind.tracking_objects().iter().copied()),
             user_bytes: RECORD_BYTES + DESCRIPTOR_BYTES,
             peer_bytes: 0,
+            watch: kind.watch,
         }
     }
 
@@ -69,6 +72,12 @@ impl ConnectionCost {
     #[must_use]
     pub fn files(&self) -> u64 {
         if self.peer_bytes > 0 { 2 } else { 1 }
+    }
+
+    /// Whether it is one of the epoll watches that the kernel allows its user.
+    #[must_use]
+    pub fn takes_epoll_watch(&self) -> bool {
+        matches!(self.watch, Watch::Epoll | Watch::EpollInRing)
     }
 
     /// Whether it takes an entry of the connection tracking table.

@@ -74,6 +74,8 @@ pub enum Binding {
     ControlGroupMemory,
     /// Open files on the whole host (`fs.file-max`).
     FileMax,
+    /// Epoll interests of the server's user (`fs.epoll.max_user_watches`), where each connection is one.
+    EpollWatches,
     /// Entries of the connection tracking table (`nf_conntrack_max`), where the port is tracked.
     Conntrack,
 }
@@ -86,6 +88,7 @@ impl fmt::Display for Binding {
             Self::Memory => "memory",
             Self::ControlGroupMemory => "the control group's memory",
             Self::FileMax => "open files on the host (fs.file-max)",
+            Self::EpollWatches => "epoll interests of a user (fs.epoll.max_user_watches)",
             Self::Conntrack => "the connection tracking table (nf_conntrack_max)",
         })
     }
@@ -278,6 +281,17 @@ fn bounds(request: &Request, limits: &Limits, workers: u64) -> Vec<Bound> {
         bounds.push(Bound {
             binding: Binding::FileMax,
             connections,
+        });
+    }
+    if let Some(watches) = limits
+        .epoll_watches
+        .filter(|_| request.cost.takes_epoll_watch())
+    {
+        // Workers on epoll register their listeners and mailboxes too.
+        let reserve = workers.saturating_mul(1 + u64::from(request.listeners));
+        bounds.push(Bound {
+            binding: Binding::EpollWatches,
+            connections: watches.saturating_sub(reserve) / request.cost.files(),
         });
     }
     if let Some(connections) = limits.conntrack_left.filter(|_| request.cost.is_tracked()) {

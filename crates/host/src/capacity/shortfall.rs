@@ -57,6 +57,7 @@ impl Shortfall {
             Binding::Memory | Binding::ControlGroupMemory => {
                 memory(wanted, workers, bound, request, limits)
             }
+            Binding::EpollWatches => epoll_watches(wanted, limits),
             Binding::Conntrack => conntrack(wanted, limits),
             Binding::Asked => unreachable!("no bound of a plan"),
         };
@@ -129,6 +130,19 @@ fn file_max(wanted: u64, workers: u64, request: &Request, limits: &Limits) -> (S
     (
         reason,
         format!("set sysctl fs.file-max={needed}, or give the server CAP_SYS_ADMIN"),
+    )
+}
+
+fn epoll_watches(wanted: u64, limits: &Limits) -> (String, String) {
+    let reason = format!(
+        "fs.epoll.max_user_watches allows a user {} epoll interests, and each connection is one",
+        grouped(limits.epoll_watches.unwrap_or(0))
+    );
+    // A fifth more, as for descriptors: whatever else runs as this user has interests as well.
+    let enough = wanted.saturating_add(wanted / 5);
+    (
+        reason,
+        format!("set sysctl fs.epoll.max_user_watches={enough}, or --watch poll on io_uring"),
     )
 }
 

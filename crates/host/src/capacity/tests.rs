@@ -121,6 +121,33 @@ fn a_tracked_port_is_bound_by_the_tracking_table() {
 }
 
 #[test]
+fn interests_are_bound_by_the_epoll_watches_of_a_user() {
+    let limits = Limits {
+        epoll_watches: Some(1_000_000),
+        ..host()
+    };
+    let watched_by = |watch, connections| Request {
+        cost: ConnectionCost::watched_by(watch),
+        ..request(connections, Choice::Auto)
+    };
+    for watch in [Watch::Epoll, Watch::EpollInRing] {
+        let auto = plan(&watched_by(watch, Choice::Auto), &limits).unwrap();
+        assert_eq!(auto.binding, Binding::EpollWatches);
+        assert!((990_000..1_000_000).contains(&auto.connections), "{auto:?}");
+        let asked = watched_by(watch, Choice::Exactly(2_000_000));
+        let short = plan(&asked, &limits).unwrap_err();
+        assert!(short.fix().contains("max_user_watches=2400000"), "{short}");
+    }
+    assert!(
+        plan(
+            &watched_by(Watch::Poll, Choice::Exactly(2_000_000)),
+            &limits
+        )
+        .is_ok()
+    );
+}
+
+#[test]
 fn a_generous_nofile_leaves_memory_to_bind() {
     let limits = Limits {
         nr_open: Some(6_000_000),
