@@ -103,6 +103,7 @@ END
 
 setting fs.file-max least '6000000'
 setting fs.nr_open least '6000000'
+setting fs.epoll.max_user_watches least '6000000'
 setting net.core.somaxconn least '4096'
 setting net.ipv4.tcp_max_syn_backlog least '8192'
 setting net.core.netdev_max_backlog least '5000'

@@ -50,7 +50,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     );
     let mut columns = Vec::new();
     for subject in subjects() {
-        let server = subject.start(&[])?;
+        let most = connections.to_string();
+        let server = subject.start(&["--max-connections".to_owned(), most])?;
         let workload = Workload {
             connections,
             idle: Duration::from_millis(300),
@@ -102,7 +103,7 @@ fn connections(args: &Args) -> anyhow::Result<usize> {
         connections: Choice::Auto,
         workers: Choice::Auto,
         listeners: 1,
-        cost: ConnectionCost::watched_by(Watch::Poll).with_peer_on_this_host(),
+        cost: ConnectionCost::watched_by(Watch::EpollInRing).with_peer_on_this_host(),
         worker_bytes: roadstead::Config::default().worker_bytes(),
     };
     let plan = capacity::plan(&request, &Limits::read(&HostRoot::live()))

@@ -38,6 +38,8 @@
 #![deny(unsafe_code)]
 
 mod buffers;
+#[doc(hidden)]
+pub mod closing;
 mod config;
 mod connection;
 mod deadlines;

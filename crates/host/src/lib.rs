@@ -4,13 +4,14 @@
 //! the tests. Three questions are answered here:
 //!
 //! * what the host allows: [`Limits`], [`Memory`];
-//! * what a connection costs it: [`SlabSnapshot`], [`SocketCounts`], [`ProcessUsage`];
+//! * what a connection costs it: [`ledger`], [`SlabSnapshot`], [`SocketCounts`], [`ProcessUsage`];
 //! * what follows for a server: [`capacity::plan`] decides the workers and names the limit that binds.
 #![forbid(unsafe_code)]
 
 pub mod capacity;
 pub mod doctor;
 mod kernel;
+pub mod ledger;
 mod limits;
 mod memory;
 mod process;

@@ -117,6 +117,11 @@ pub struct Limits {
     pub file_max: Option<u64>,
     /// Open files on the whole host now (`/proc/sys/fs/file-nr`).
     pub files_open: Option<u64>,
+    /// Entries left in the connection tracking table (`nf_conntrack_max`); they matter where a port is tracked.
+    pub conntrack_left: Option<u64>,
+    /// Epoll interests that one user may have (`fs.epoll.max_user_watches`); the kernel does not say how many
+    /// are in use.
+    pub epoll_watches: Option<u64>,
     /// The ceiling of any hard nofile limit (`fs.nr_open`).
     pub nr_open: Option<u64>,
     /// The longest accept queue a listener gets (`net.core.somaxconn`).
@@ -144,6 +149,8 @@ impl Limits {
             memlock_bytes: limit_pair(&limits, "Max locked memory"),
             file_max: root.sysctl("fs.file-max").ok(),
             files_open: files_open(root).ok(),
+            conntrack_left: conntrack_left(root),
+            epoll_watches: root.sysctl("fs.epoll.max_user_watches").ok(),
             nr_open: root.sysctl("fs.nr_open").ok(),
             somaxconn: root.sysctl("net.core.somaxconn").ok(),
             tcp_max_syn_backlog: root.sysctl("net.ipv4.tcp_max_syn_backlog").ok(),
@@ -178,6 +185,12 @@ fn files_open(root: &HostRoot) -> Result<u64, ReadError> {
         .next()
         .and_then(|word| word.parse().ok())
         .ok_or_else(|| ReadError::garbled(PATH, &text))
+}
+
+fn conntrack_left(root: &HostRoot) -> Option<u64> {
+    let max: u64 = root.sysctl("net.netfilter.nf_conntrack_max").ok()?;
+    let count: u64 = root.sysctl("net.netfilter.nf_conntrack_count").ok()?;
+    Some(max.saturating_sub(count))
 }
 
 /// A line of `/proc/self/limits`: a name of one or more words, soft, hard, unit.

@@ -10,8 +10,8 @@ use std::str::FromStr;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, geteuid};
 
-/// The longest file taken in; `/proc/slabinfo`, the longest of them, has some 30 KiB.
-const READ_LIMIT_BYTES: u64 = 4 << 20;
+/// The longest file taken in; `/proc/PID/smaps` of a server with a thousand workers has some 10 MiB.
+const READ_LIMIT_BYTES: u64 = 32 << 20;
 
 /// Where the host's files are read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,25 @@ impl HostRoot {
                     .into_owned())
             })
             .collect()
+    }
+
+    /// Where the symbolic link `path` points to, as it is written there.
+    pub fn link(&self, path: &str) -> Result<String, ReadError> {
+        fs::read_link(self.path(path))
+            .map(|target| target.to_string_lossy().into_owned())
+            .map_err(|error| ReadError::from_io(path, error))
+    }
+
+    /// How many names the directory `path` has. Linux tells it of a folder of descriptors as its length, from 6.2
+    /// on; before, they are counted.
+    pub fn entry_count(&self, path: &str) -> Result<u64, ReadError> {
+        let length = fs::metadata(self.path(path))
+            .map_err(|error| ReadError::from_io(path, error))?
+            .len();
+        if self.is_live() && length > 0 {
+            return Ok(length);
+        }
+        Ok(self.entries(path)?.len() as u64)
     }
 
     /// Why not even root can write `path` here; `None` where root can.

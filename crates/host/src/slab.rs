@@ -41,6 +41,8 @@ pub struct CacheUse {
     pub active_objects: u64,
     /// The size of each.
     pub object_bytes: u64,
+    /// How many share one slab.
+    pub objects_per_slab: u64,
 }
 
 /// The slab memory of the host at one moment.
@@ -138,7 +140,7 @@ impl fmt::Display for SourcesDiffer {
 
 impl std::error::Error for SourcesDiffer {}
 
-/// `name active_objs num_objs objsize …`, after two lines of heading.
+/// `name active_objs num_objs objsize objperslab …`, after two lines of heading.
 fn parse_slabinfo(text: &str) -> Option<SlabSnapshot> {
     let mut caches = BTreeMap::new();
     let mut total_bytes = 0u64;
@@ -150,12 +152,14 @@ fn parse_slabinfo(text: &str) -> Option<SlabSnapshot> {
         let name = words.next()?;
         let active_objects: u64 = words.next()?.parse().ok()?;
         let object_bytes: u64 = words.nth(1)?.parse().ok()?;
+        let objects_per_slab: u64 = words.next()?.parse().ok()?;
         total_bytes = total_bytes.checked_add(active_objects.checked_mul(object_bytes)?)?;
         caches.insert(
             name.to_owned(),
             CacheUse {
                 active_objects,
                 object_bytes,
+                objects_per_slab,
             },
         );
     }
@@ -227,7 +231,7 @@ mod tests {
             HEADING,
             "TCP five 5 2368\n",
             "TCP 5\n",
-            "TCP 18446744073709551615 1 2368\n",
+            "TCP 18446744073709551615 1 2368 13\n",
         ] {
             let read = snapshot(&[(SLABINFO_PATH, text), (MEMINFO_PATH, "Slab: 1 kB\n")]);
             assert!(matches!(read, Err(ReadError::Garbled { .. })), "{text:?}");
@@ -242,7 +246,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_content_panics(text in "([a-z]+ [0-9]{1,20} [0-9]+ [0-9]{1,20}\n|\\PC)*") {
+        fn no_content_panics(text in "([a-z]+ [0-9]{1,20} [0-9]+ [0-9]{1,20} [0-9]{1,20}\n|\\PC)*") {
             if let Some(snapshot) = parse_slabinfo(&text) {
                 prop_assert_eq!(snapshot.growth_since(&snapshot).unwrap().total_bytes, 0);
             }

@@ -37,6 +37,12 @@ impl Tree {
         fs::write(path, bytes).expect("a file of the tree");
     }
 
+    pub(crate) fn link(&self, path: &str, target: &str) {
+        let path = self.root().path(path);
+        fs::create_dir_all(path.parent().expect("an absolute path")).expect("the link's folder");
+        std::os::unix::fs::symlink(target, path).expect("a link of the tree");
+    }
+
     pub(crate) fn make_read_only(&self, path: &str) {
         let read_only = fs::Permissions::from_mode(0o444);
         fs::set_permissions(self.root().path(path), read_only).expect("a file of the tree");

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod doctor;
+mod ledger;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -21,12 +22,15 @@ enum Command {
     Serve(serve::Args),
     /// Say what this host can hold and why; set it right with --apply
     Doctor(doctor::Args),
+    /// Say what connections cost this host, by kernel object and by part of the server
+    Ledger(ledger::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Ledger(args) => ledger::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("roadstead: {error:#}");

@@ -105,6 +105,46 @@ fn serves_counts_and_drains() {
 }
 
 #[test]
+fn the_ledger_counts_what_a_running_server_holds() {
+    for flags in [
+        ["--engine", "epoll"],
+        ["--watch", "recv"],
+        ["--watch", "adaptive"],
+    ] {
+        ledger_of_a_server(&flags);
+    }
+}
+
+fn ledger_of_a_server(flags: &[&str]) {
+    const CONNECTIONS: usize = 50;
+    let server = Running::start(flags);
+    let mut peers: Vec<_> = (0..CONNECTIONS)
+        .map(|_| TcpStream::connect(server.address).expect("it listens"))
+        .collect();
+    peers.iter_mut().for_each(|peer| echo(peer, b"ahoy"));
+    let pid = server.child.id().to_string();
+    let ledger = Command::new(BINARY)
+        .args(["ledger", "--json", "--connections", "1M", "--pid", &pid])
+        .output();
+    let said = ledger.expect("the binary runs").stdout;
+    let ledger: serde_json::Value = serde_json::from_slice(&said).expect("JSON");
+    assert_eq!(ledger["servers"][0]["workers"], 2, "{ledger}");
+    assert_eq!(ledger["servers"][0]["connections"], CONNECTIONS, "{ledger}");
+    let sum = |part: &dyn Fn(&serde_json::Value) -> u64| -> u64 {
+        let rows = ledger["rows"].as_array().expect("rows");
+        rows.iter().map(part).sum()
+    };
+    let bytes = sum(&|row| row["bytes"].as_u64().expect("a number"));
+    assert_eq!(ledger["total"]["bytes"], bytes);
+    let projected = sum(&|row| row["projected_bytes"][0].as_u64().expect("a number"));
+    assert_eq!(ledger["total"]["projected_bytes"][0], projected);
+    assert!(projected > 3_000_000_000, "{projected}");
+    server.signal("TERM");
+    drop(peers);
+    assert!(server.wait().1.success());
+}
+
+#[test]
 fn a_second_signal_leaves_at_once() {
     let server = Running::start(&["--drain-timeout", "1h"]);
     let mut peer = TcpStream::connect(server.address).expect("it listens");

@@ -26,6 +26,14 @@ impl Epoll {
         })
     }
 
+    /// The same instance through another descriptor, to change interests by.
+    pub(crate) fn adopt(fd: OwnedFd) -> Self {
+        Self {
+            fd,
+            events: Vec::new(),
+        }
+    }
+
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, interest: i32, data: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, interest, data)
     }

@@ -4,6 +4,13 @@
 //! process: a connection count beyond it needs more workers than cores. The kernel spreads connections over
 //! the workers' listeners by a hash, unevenly; a worker that is to hold `mean` of them is given room for
 //! `mean + 6 √mean`, which one worker in a billion outgrows.
+//!
+//! Where neither connections nor workers are given, memory decides: there are as many workers as it takes for
+//! something other than descriptors to bind, and never fewer than cores. On hosts with a generous nofile limit
+//! that is a worker per core; where the limit is low and hard it can be hundreds, and the plan says so and what a
+//! worker per core would hold. An idle worker costs a thread and some hundred KiB. While many connections are busy
+//! it costs batches too: 1,000 of them echoing over 294 workers on 2 cores took 2.8 times the CPU per message of 2
+//! workers. A server that stops at a hundredth of what its memory holds is the worse surprise.
 
 mod cost;
 mod shortfall;
@@ -17,7 +24,9 @@ use serde::Serialize;
 use crate::quantity::{Choice, binary_bytes, grouped};
 use crate::{Limit, Limits, MemoryBound};
 
-pub use cost::{ConnectionCost, Watch};
+pub use crate::ledger::Watch;
+pub use cost::ConnectionCost;
+pub(crate) use cost::{DESCRIPTOR_BYTES, RECORD_BYTES};
 pub use shortfall::Shortfall;
 
 /// Workers that a plan may ask for: past this, the threads themselves are the burden.
@@ -65,6 +74,8 @@ pub enum Binding {
     ControlGroupMemory,
     /// Open files on the whole host (`fs.file-max`).
     FileMax,
+    /// Epoll interests of the server's user (`fs.epoll.max_user_watches`), where each connection is one.
+    EpollWatches,
     /// Entries of the connection tracking table (`nf_conntrack_max`), where the port is tracked.
     Conntrack,
 }
@@ -77,6 +88,7 @@ impl fmt::Display for Binding {
             Self::Memory => "memory",
             Self::ControlGroupMemory => "the control group's memory",
             Self::FileMax => "open files on the host (fs.file-max)",
+            Self::EpollWatches => "epoll interests of a user (fs.epoll.max_user_watches)",
             Self::Conntrack => "the connection tracking table (nf_conntrack_max)",
         })
     }
@@ -108,8 +120,21 @@ pub struct Plan {
     pub binding: Binding,
     /// Each limit as a number of connections, the tightest first.
     pub bounds: Vec<Bound>,
+    /// Memory that one of them takes.
+    pub connection_bytes: u64,
     /// Memory that `connections` take.
     pub connections_bytes: u64,
+    /// Why there are more workers than cores, where nobody asked for them.
+    pub beyond_cores: Option<BeyondCores>,
+}
+
+/// Descriptors made more workers necessary than there are cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BeyondCores {
+    /// What one worker's descriptor table takes.
+    pub descriptors_per_worker: u64,
+    /// Connections that a worker per core would hold.
+    pub held_by_cores: u64,
 }
 
 /// Decides workers and connections, or says what is short and what to do about it.
@@ -120,7 +145,7 @@ pub fn plan(request: &Request, limits: &Limits) -> Result<Plan, Shortfall> {
             return Err(Shortfall::too_many_workers(workers));
         }
         (Choice::Exactly(workers), _) => workers,
-        (Choice::Auto, Choice::Auto) => u64::from(cores).min(WORKERS_MAX),
+        (Choice::Auto, Choice::Auto) => workers_at_ceiling(request, limits),
         (Choice::Auto, Choice::Exactly(wanted)) => workers_for(wanted, request, limits),
     };
     let bounds = bounds(request, limits, workers);
@@ -143,25 +168,48 @@ pub fn plan(request: &Request, limits: &Limits) -> Result<Plan, Shortfall> {
         can_hold: tightest.connections,
         binding,
         bounds,
+        connection_bytes: request.cost.total_bytes(),
         connections_bytes: connections.saturating_mul(request.cost.total_bytes()),
+        beyond_cores: beyond_cores(request, limits, workers),
+    })
+}
+
+fn beyond_cores(request: &Request, limits: &Limits, workers: u64) -> Option<BeyondCores> {
+    let cores = u64::from(limits.cores.max(1));
+    let unasked = request.workers == Choice::Auto && workers > cores;
+    unasked.then(|| BeyondCores {
+        descriptors_per_worker: descriptors_per_worker(limits),
+        held_by_cores: bounds(request, limits, cores)[0].connections,
     })
 }
 
 /// What this host can hold with as many workers as that takes, and what binds then.
 #[must_use]
 pub fn ceiling(request: &Request, limits: &Limits) -> Bound {
+    bounds(request, limits, best_workers(request, limits))[0]
+}
+
+/// The fewest workers, in whole multiples of the cores, that hold the most connections.
+fn best_workers(request: &Request, limits: &Limits) -> u64 {
     let cores = u64::from(limits.cores.max(1));
-    let tightest = |workers| bounds(request, limits, workers)[0];
-    worker_counts(cores)
-        .map(tightest)
-        .reduce(|best, next| {
-            if next.connections > best.connections {
-                next
-            } else {
-                best
-            }
-        })
-        .unwrap_or_else(|| tightest(1))
+    let held = |workers| bounds(request, limits, workers)[0].connections;
+    let mut best = (cores.min(WORKERS_MAX), 0);
+    for workers in worker_counts(cores) {
+        let held = held(workers);
+        if held > best.1 {
+            best = (workers, held);
+        }
+    }
+    best.0
+}
+
+/// The workers of a server that is told no number at all. Where the memory is not known, nothing says how many
+/// would be worth it: then there is one per core.
+fn workers_at_ceiling(request: &Request, limits: &Limits) -> u64 {
+    match limits.memory {
+        Some(_) => best_workers(request, limits),
+        None => u64::from(limits.cores.max(1)).min(WORKERS_MAX),
+    }
 }
 
 /// Available memory that the connections asked for take, with the workers and the headroom; `None` for
@@ -193,7 +241,7 @@ fn worker_counts(cores: u64) -> impl Iterator<Item = u64> {
 
 /// The fewest workers, in whole multiples of the cores, whose descriptors suffice for `wanted`; where none
 /// do, those that come nearest.
-fn workers_for(wanted: u64, request: &Request, limits: &Limits) -> u64 {
+pub(crate) fn workers_for(wanted: u64, request: &Request, limits: &Limits) -> u64 {
     let cores = u64::from(limits.cores.max(1));
     let mut best = (cores.min(WORKERS_MAX), 0);
     for workers in worker_counts(cores) {
@@ -232,6 +280,23 @@ fn bounds(request: &Request, limits: &Limits, workers: u64) -> Vec<Bound> {
         let connections = files_left.saturating_sub(reserve) / request.cost.files();
         bounds.push(Bound {
             binding: Binding::FileMax,
+            connections,
+        });
+    }
+    if let Some(watches) = limits
+        .epoll_watches
+        .filter(|_| request.cost.takes_epoll_watch())
+    {
+        // Workers on epoll register their listeners and mailboxes too.
+        let reserve = workers.saturating_mul(1 + u64::from(request.listeners));
+        bounds.push(Bound {
+            binding: Binding::EpollWatches,
+            connections: watches.saturating_sub(reserve) / request.cost.files(),
+        });
+    }
+    if let Some(connections) = limits.conntrack_left.filter(|_| request.cost.is_tracked()) {
+        bounds.push(Bound {
+            binding: Binding::Conntrack,
             connections,
         });
     }
@@ -293,13 +358,24 @@ impl fmt::Display for Plan {
         };
         write!(
             f,
-            "{} connections on {} {workers} over {} {cores}, room for {} on each; {} for the connections. ",
+            "{} connections on {} {workers} over {} {cores}, room for {} on each; {} for the connections, {} B each. ",
             grouped(self.connections),
             self.workers,
             self.cores,
             grouped(self.worker_connections),
             binary_bytes(self.connections_bytes),
+            grouped(self.connection_bytes),
         )?;
+        if let Some(beyond) = self.beyond_cores {
+            write!(
+                f,
+                "More workers than cores, because the nofile limit gives each {} descriptors; that costs CPU while \
+                 many connections are busy: raise the limit (LimitNOFILE=), or --workers {} holds {}. ",
+                grouped(beyond.descriptors_per_worker),
+                self.cores,
+                grouped(beyond.held_by_cores),
+            )?;
+        }
         let tightest = self.bounds[0];
         match self.binding {
             Binding::Asked => {
@@ -308,13 +384,6 @@ impl fmt::Display for Plan {
                     "It can hold {}; {} binds then.",
                     grouped(self.can_hold),
                     tightest.binding
-                )
-            }
-            Binding::Descriptors => {
-                write!(
-                    f,
-                    "{} binds: ask for a number, and it gets the workers it needs.",
-                    self.binding
                 )
             }
             binding => write!(f, "{binding} binds."),

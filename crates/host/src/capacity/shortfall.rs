@@ -57,7 +57,9 @@ impl Shortfall {
             Binding::Memory | Binding::ControlGroupMemory => {
                 memory(wanted, workers, bound, request, limits)
             }
-            Binding::Asked | Binding::Conntrack => unreachable!("no bound of a plan"),
+            Binding::EpollWatches => epoll_watches(wanted, limits),
+            Binding::Conntrack => conntrack(wanted, limits),
+            Binding::Asked => unreachable!("no bound of a plan"),
         };
         let reason = format!("{} connections do not fit: {reason}", grouped(wanted));
         let fix = match bound.connections {
@@ -129,6 +131,32 @@ fn file_max(wanted: u64, workers: u64, request: &Request, limits: &Limits) -> (S
         reason,
         format!("set sysctl fs.file-max={needed}, or give the server CAP_SYS_ADMIN"),
     )
+}
+
+fn epoll_watches(wanted: u64, limits: &Limits) -> (String, String) {
+    let reason = format!(
+        "fs.epoll.max_user_watches allows a user {} epoll interests, and each connection is one",
+        grouped(limits.epoll_watches.unwrap_or(0))
+    );
+    // A fifth more, as for descriptors: whatever else runs as this user has interests as well.
+    let enough = wanted.saturating_add(wanted / 5);
+    (
+        reason,
+        format!("set sysctl fs.epoll.max_user_watches={enough}, or --watch poll on io_uring"),
+    )
+}
+
+fn conntrack(wanted: u64, limits: &Limits) -> (String, String) {
+    let left = limits.conntrack_left.unwrap_or(0);
+    let reason = format!(
+        "the port is tracked, and the connection tracking table has room for {}",
+        grouped(left)
+    );
+    let fix = format!(
+        "exempt the port (roadstead doctor --apply), or raise nf_conntrack_max by {}",
+        wanted.saturating_sub(left)
+    );
+    (reason, fix)
 }
 
 fn memory(

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::ledger::{ConnectionKind, ObjectSizes};
 use crate::testing::Tree;
 use crate::{LimitPair, Memory};
 
@@ -63,36 +64,99 @@ fn five_million_fit_the_target_host_with_more_workers_than_cores() {
     );
     assert!(plan.worker_connections + reserve <= 20_000, "{plan:?}");
     assert!(plan.can_hold >= 5_000_000);
-    assert_eq!(plan.connections_bytes, 5_000_000 * 3960);
+    assert_eq!(plan.connections_bytes, 5_000_000 * 3992);
 }
 
 #[test]
-fn asked_for_nothing_there_is_a_worker_per_core() {
+fn asked_for_nothing_memory_binds_and_the_plan_says_why_there_are_many_workers() {
     let plan = plan(&request(Choice::Auto, Choice::Auto), &host()).unwrap();
+    assert_eq!(plan.binding, Binding::Memory);
+    assert!(
+        (250..320).contains(&plan.workers) && plan.connections > 5_000_000,
+        "{plan:?}"
+    );
+    assert_eq!(plan.connections, plan.can_hold);
+    let said = plan.to_string();
+    assert!(
+        said.contains("the nofile limit gives each 20,000 descriptors")
+            && said.contains("--workers 2 holds 38,"),
+        "{said}"
+    );
+}
+
+#[test]
+fn asked_for_nothing_without_known_memory_there_is_a_worker_per_core() {
+    let limits = Limits {
+        memory: None,
+        ..host()
+    };
+    let plan = plan(&request(Choice::Auto, Choice::Auto), &limits).unwrap();
     assert_eq!((plan.workers, plan.binding), (2, Binding::Descriptors));
     assert!((37_000..40_000).contains(&plan.connections), "{plan:?}");
-    assert_eq!(plan.connections, plan.can_hold);
+}
+
+#[test]
+fn a_tracked_port_is_bound_by_the_tracking_table() {
+    let tracked = ConnectionKind {
+        tracked: true,
+        ..ConnectionKind::watched_by(Watch::Poll)
+    };
+    let tracked = |connections| Request {
+        cost: ConnectionCost::on(&ObjectSizes::newest(), tracked),
+        ..request(connections, Choice::Auto)
+    };
+    let limits = Limits {
+        conntrack_left: Some(65_000),
+        ..host()
+    };
+    let auto = plan(&tracked(Choice::Auto), &limits).unwrap();
+    assert_eq!(
+        (auto.connections, auto.binding),
+        (65_000, Binding::Conntrack)
+    );
+    let short = plan(&tracked(Choice::Exactly(100_000)), &limits).unwrap_err();
+    assert!(short.fix().contains("by 35000"), "{short}");
+    let untracked = request(Choice::Exactly(100_000), Choice::Auto);
+    assert!(plan(&untracked, &limits).is_ok());
+}
+
+#[test]
+fn interests_are_bound_by_the_epoll_watches_of_a_user() {
+    let limits = Limits {
+        epoll_watches: Some(1_000_000),
+        ..host()
+    };
+    let watched_by = |watch, connections| Request {
+        cost: ConnectionCost::watched_by(watch),
+        ..request(connections, Choice::Auto)
+    };
+    for watch in [Watch::Epoll, Watch::EpollInRing] {
+        let auto = plan(&watched_by(watch, Choice::Auto), &limits).unwrap();
+        assert_eq!(auto.binding, Binding::EpollWatches);
+        assert!((990_000..1_000_000).contains(&auto.connections), "{auto:?}");
+        let asked = watched_by(watch, Choice::Exactly(2_000_000));
+        let short = plan(&asked, &limits).unwrap_err();
+        assert!(short.fix().contains("max_user_watches=2400000"), "{short}");
+    }
+    assert!(
+        plan(
+            &watched_by(Watch::Poll, Choice::Exactly(2_000_000)),
+            &limits
+        )
+        .is_ok()
+    );
 }
 
 #[test]
 fn a_generous_nofile_leaves_memory_to_bind() {
-    let plan = plan(
-        &request(Choice::Auto, Choice::Auto),
-        &with_hard_nofile(6_000_000),
-    )
-    .unwrap();
-    assert_eq!(
-        plan.binding,
-        Binding::Descriptors,
-        "fs.nr_open is below the hard limit"
-    );
     let limits = Limits {
         nr_open: Some(6_000_000),
         ..with_hard_nofile(6_000_000)
     };
-    let plan = super::plan(&request(Choice::Auto, Choice::Auto), &limits).unwrap();
+    let plan = plan(&request(Choice::Auto, Choice::Auto), &limits).unwrap();
     assert_eq!((plan.workers, plan.binding), (2, Binding::Memory));
     assert!(plan.connections > 5_000_000);
+    assert!(!plan.to_string().contains("More workers"), "{plan}");
 }
 
 #[test]
@@ -242,7 +306,7 @@ fn watches_cost_what_they_cost() {
     let total = |watch| ConnectionCost::watched_by(watch).total_bytes();
     assert_eq!(
         (total(Watch::Poll), total(Watch::Epoll), total(Watch::Recv)),
-        (3960, 3912, 4568)
+        (3992, 3960, 4600)
     );
 }
 

@@ -50,16 +50,3 @@ pub fn examine(root: &HostRoot, facts: &Facts, target: &Target) -> Report {
         });
     Report::new(examined.collect(), facts, target)
 }
-
-/// What keeps the running host from holding `connections` on `port`, a line for each: for a server to say as
-/// it starts, before it listens.
-#[must_use]
-pub fn shortcomings_at_start(connections: u64, port: u16) -> Vec<String> {
-    let root = HostRoot::live();
-    let target = Target {
-        connections,
-        port,
-        role: Role::Server,
-    };
-    examine(&root, &Facts::gather(&root, &target), &target).shortcomings()
-}

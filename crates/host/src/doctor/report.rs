@@ -6,7 +6,7 @@ use super::facts::Facts;
 use super::finding::Finding;
 use super::rule::{Group, Weight};
 use super::target::Target;
-use crate::capacity::{self, Binding, Bound, Plan};
+use crate::capacity::{self, Bound, Plan};
 use crate::quantity::grouped;
 
 /// One rule's finding, with what the report says about the rule.
@@ -50,17 +50,8 @@ pub struct Report {
 
 impl Report {
     pub(super) fn new(findings: Vec<Examined>, facts: &Facts, target: &Target) -> Self {
-        let request = target.request();
-        let mut ceiling = capacity::ceiling(&request, &facts.limits);
-        if let Some(connections) = facts
-            .conntrack_left
-            .filter(|&left| left < ceiling.connections)
-        {
-            ceiling = Bound {
-                binding: Binding::Conntrack,
-                connections,
-            };
-        }
+        let request = target.request(facts);
+        let ceiling = capacity::ceiling(&request, &facts.limits);
         let plan = capacity::plan(&request, &facts.limits).ok();
         let blocked = findings.iter().any(Examined::blocks);
         Self {

@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::capacity::{ConnectionCost, Request, Watch};
+use super::facts::Facts;
+use super::tracking::Tracking;
+use crate::capacity::{ConnectionCost, Request};
+use crate::ledger::{ConnectionKind, Watch};
 use crate::quantity::Choice;
 
 /// The side of the connections that this host is on.
@@ -89,14 +92,18 @@ impl Target {
             .unwrap_or(1 << 63)
     }
 
-    /// The question for [`capacity`](crate::capacity) that this target amounts to.
+    /// The question for [`capacity`](crate::capacity) that this target amounts to on this host.
     #[must_use]
-    pub fn request(&self) -> Request {
+    pub fn request(&self, facts: &Facts) -> Request {
+        let kind = ConnectionKind {
+            tracked: facts.tracking == Tracking::Tracked,
+            ..ConnectionKind::watched_by(Watch::EpollInRing)
+        };
         Request {
             connections: Choice::Exactly(self.connections.max(1)),
             workers: Choice::Auto,
             listeners: 1,
-            cost: ConnectionCost::watched_by(Watch::Poll),
+            cost: ConnectionCost::on(&facts.sizes, kind),
             worker_bytes: 1 << 20,
         }
     }

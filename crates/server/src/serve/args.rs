@@ -3,7 +3,8 @@
 use anyhow::Context;
 use clap::{ArgAction, ValueEnum};
 use roadstead::{Config, Engine, Keepalive, Steering, WatchPolicy};
-use roadstead_host::capacity::{ConnectionCost, Plan, Request, Watch};
+use roadstead_host::capacity::{ConnectionCost, Plan, Request};
+use roadstead_host::ledger::{ConnectionKind, ObjectSizes, Watch};
 use roadstead_host::quantity::Choice;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,11 +32,13 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = Config::default().watch)]
     pub(crate) watch: WatchPolicy,
 
-    /// Worker threads: as many as the connections need, or this many (may exceed the cores)
+    /// Worker threads: one per core, or as many more as the connections need where the nofile limit
+    /// bounds each; or this many
     #[arg(long, value_name = "auto|N", default_value_t = Choice::Auto)]
     pub(crate) workers: Choice,
 
-    /// Connections to hold: all that the host's limits allow, or this many (5M, 250k)
+    /// Connections to hold: all that the host's limits allow, by memory, descriptors and tables
+    /// (`roadstead ledger` shows the cost of one); or this many (5M, 250k)
     #[arg(long, value_name = "auto|N", default_value_t = Choice::Auto)]
     pub(crate) max_connections: Choice,
 
@@ -143,18 +146,28 @@ fn keepalive_or_off(text: &str) -> anyhow::Result<OptionalKeepalive> {
 }
 
 impl Args {
-    /// What the host is asked to make room for.
-    pub(crate) fn request(&self, engine: Engine) -> Request {
+    /// What the connections of this server are, as far as it decides their cost.
+    pub(crate) fn connection_kind(&self, engine: Engine, tracked: bool) -> ConnectionKind {
         let watch = match (engine, self.watch) {
             (Engine::Epoll, _) => Watch::Epoll,
             (_, WatchPolicy::Recv) => Watch::Recv,
+            (_, WatchPolicy::Epoll | WatchPolicy::Adaptive) => Watch::EpollInRing,
             _ => Watch::Poll,
         };
+        ConnectionKind {
+            watch,
+            ipv6: self.listen.iter().any(SocketAddr::is_ipv6),
+            tracked,
+        }
+    }
+
+    /// What the host is asked to make room for.
+    pub(crate) fn request(&self, kind: ConnectionKind, sizes: &ObjectSizes) -> Request {
         Request {
             connections: self.max_connections,
             workers: self.workers,
             listeners: self.listen.len() as u32,
-            cost: ConnectionCost::watched_by(watch),
+            cost: ConnectionCost::on(sizes, kind),
             worker_bytes: self.config(None).worker_bytes(),
         }
     }

@@ -10,8 +10,8 @@ use anyhow::Context;
 use roadstead::services::{Echo, Frames};
 use roadstead::{Engine, Server, StartError};
 use roadstead_host::capacity;
-use roadstead_host::doctor::shortcomings_at_start;
-use roadstead_host::{HostRoot, Limits, raise_nofile};
+use roadstead_host::doctor::{Facts, Target, Tracking, examine};
+use roadstead_host::{HostRoot, raise_nofile};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::net::SocketAddr;
@@ -34,10 +34,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Before any thread is started: workers inherit the descriptors behind the signal handlers.
     let signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).context("cannot handle signals")?;
     let raised = raise_nofile();
-    let limits = Limits::read(&HostRoot::live());
+    // Before it listens: whether the port is tracked is found out by using it.
+    let root = HostRoot::live();
+    let target = Target {
+        port: args.listen.first().map_or(0, SocketAddr::port),
+        ..Target::default()
+    };
+    let facts = Facts::gather(&root, &target);
+    let limits = &facts.limits;
     let uring = roadstead::probe::uring().is_ok();
     let engine = if uring { args.engine } else { Engine::Epoll };
-    let plan = match capacity::plan(&args.request(engine), &limits) {
+    let kind = args.connection_kind(engine, facts.tracking == Tracking::Tracked);
+    let plan = match capacity::plan(&args.request(kind, &facts.sizes), limits) {
         Ok(plan) => plan,
         Err(shortfall) => return Ok(refuse(&shortfall)),
     };
@@ -51,9 +59,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .unwrap_or(BACKLOG_MIN);
     config.backlog = somaxconn.max(BACKLOG_MIN);
     let backlog = config.backlog.min(somaxconn);
-    // Before it listens: whether the port is tracked is found out by using it.
-    let port = args.listen.first().map_or(0, SocketAddr::port);
-    let shortcomings = shortcomings_at_start(plan.connections, port);
+    let target = Target {
+        connections: plan.connections,
+        ..target
+    };
+    let shortcomings = examine(&root, &facts, &target).shortcomings();
     let frames = Frames::with_limit(args.frame_bytes);
     let started = match args.service {
         ServiceChoice::Echo => Server::start(config, |_| Echo),
@@ -66,7 +76,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     report::print(
         args.json,
-        &report::Started::new(&server, args, &limits, &plan, backlog, shortcomings),
+        &report::Started::new(&server, args, limits, &plan, backlog, shortcomings),
     )?;
     serve_until_told(args, server, signals)
 }

@@ -30,6 +30,17 @@ pub(super) const RULES: &[Rule] = &[
         check: Check::Sysctl(|target| Wanted::AtLeast(target.descriptors())),
     },
     Rule {
+        name: "fs.epoll.max_user_watches",
+        group: Group::Descriptors,
+        weight: Weight::Required,
+        role: None,
+        why: "Epoll interests of one user; the kernel's default is a twenty-fifth of the memory. Each quiet \
+              connection is watched by one, on io_uring as on epoll.",
+        without: "Connections past it are closed as soon as they are accepted (ENOSPC).",
+        see: "sysctl fs.epoll.max_user_watches",
+        check: Check::Sysctl(|target| Wanted::AtLeast(target.descriptors())),
+    },
+    Rule {
         name: "nofile, hard",
         group: Group::Descriptors,
         weight: Weight::Required,
@@ -92,12 +103,14 @@ fn low_hard_limit(e: &Examination<'_>, hard: crate::Limit, needed: u64) -> Findi
     let descriptors_alone = crate::Limits {
         memory: None,
         file_max: None,
+        conntrack_left: None,
+        epoll_watches: None,
         capabilities: limits.capabilities,
         ..limits.clone()
     };
     let may_raise = limits.capabilities.sys_resource();
     let raise = format!("ulimit -Hn {needed} (as root), or LimitNOFILE={needed} in the unit");
-    match capacity::plan(&e.target.request(), &descriptors_alone) {
+    match capacity::plan(&e.target.request(e.facts), &descriptors_alone) {
         Ok(plan) => {
             let cannot = if may_raise {
                 ""

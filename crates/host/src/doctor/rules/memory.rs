@@ -13,7 +13,8 @@ pub(super) const RULES: &[Rule] = &[
         weight: Weight::Required,
         role: None,
         why: "An idle connection costs about 3.9 KiB: 3,640 B of socket, inode and file, 256 B of poll request, \
-              64 B of the server's. A sixteenth of the memory is kept free beside it. A control group's limit counts \
+              47 B of slab accounting, 49 B of record and descriptor (Linux 6.18; `roadstead ledger` adds it up for \
+              this kernel). A sixteenth of the memory is kept free beside it. A control group's limit counts \
               like the host's: kernel memory of sockets is charged to the group.",
         without: "The OOM killer takes the server, with all its connections, some time before the target.",
         see: "free -m; cat /sys/fs/cgroup/…/memory.max; slabtop -o -s c",
@@ -89,7 +90,8 @@ fn memory_for_target(e: &Examination<'_>) -> Finding {
     let Some(memory) = e.facts.limits.memory else {
         return Finding::unknown("/proc/meminfo tells no available memory");
     };
-    let needed = capacity::memory_needed(&e.target.request(), &e.facts.limits).unwrap_or(u64::MAX);
+    let needed =
+        capacity::memory_needed(&e.target.request(e.facts), &e.facts.limits).unwrap_or(u64::MAX);
     let (from, add) = match memory.bound {
         MemoryBound::Host => ("available", "add or free"),
         MemoryBound::ControlGroup => ("left in the control group", "raise MemoryMax= by"),
@@ -128,7 +130,7 @@ fn pids(e: &Examination<'_>) -> Finding {
     let Some((path, limit)) = pids_limit(e) else {
         return Finding::absent("no control group limits threads");
     };
-    let needed = match capacity::plan(&e.target.request(), &e.facts.limits) {
+    let needed = match capacity::plan(&e.target.request(e.facts), &e.facts.limits) {
         Ok(plan) => u64::from(plan.workers) + 64,
         Err(_) => u64::from(e.facts.limits.cores) + 64,
     };
