@@ -26,11 +26,26 @@ serve *args:
 load *args:
     cargo run --release -q -p roadstead-load -- {{args}}
 
-# A million connections on one port of this host, 10,000 checked messages per second for a minute (root, 6 GB free).
+# The run that the product is judged by: five million connections, 20,000 checked messages per second, each engine in turn (root, 20 GB free).
+[group('measure')]
+five-million *args:
+    @{{just_executable()}} --justfile {{justfile()}} headline --name five-million --connections 5M {{args}}
+
+# The same with a million: 10,000 checked messages per second for a minute; `--engine uring` for one engine (root, 5 GB free).
 [group('measure')]
 million *args:
-    cargo build --release -q --locked -p roadstead-server -p roadstead-load
-    {{as_root}} target/release/roadstead-load tun -c 1M --rate 10k --hold 60s {{args}} -- target/release/roadstead serve --listen 0.0.0.0:8080 --max-connections 1M
+    @{{just_executable()}} --justfile {{justfile()}} headline --name million --connections 1M --rate 10k --hold 60s {{args}}
+
+# A million connections of which all but a tenth are reset at once, under 10,000 messages per second, and come back (root, 5 GB free).
+[group('measure')]
+stampede *args:
+    @{{just_executable()}} --justfile {{justfile()}} headline --name stampede --connections 1M --rate 10k --hold 60s --stampede 90%@10s {{args}}
+
+# What the three above are made of: `just headline --connections 100k --hold 10s`.
+[group('measure')]
+headline *args:
+    cargo build --release -q --locked -p roadstead-server -p roadstead-load -p roadstead-bench
+    {{as_root}} target/release/roadstead-bench headline {{args}}
 
 # Measure scenarios over all subjects into bench-results/, for instance `just bench echo --subjects epoll,tokio` (root counts kernel memory too).
 [group('measure')]
@@ -47,6 +62,16 @@ bench-idle *args:
 [group('measure')]
 bench-echo *args:
     @{{just_executable()}} --justfile {{justfile()}} bench echo --subjects ours {{args}}
+
+# What decides how idle connections are watched: idle bytes, CPU per message closed loop and by rate, the cost of closing.
+[group('measure')]
+bench-watch *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release -q --locked -p roadstead-server -p roadstead-load -p roadstead-bench
+    out=${OUT:-bench-results/$(date -u +%F)-$(hostname)-watch}
+    {{as_root}} target/release/roadstead-bench run watch --subjects ours --name watch --out "$out" {{args}}
+    {{as_root}} target/release/roadstead-bench closing --json "$out/closing.json" | {{as_root}} tee "$out/closing.md"
 
 # What a performance change is held against: `just baseline --out BEFORE`, change, `just baseline --out AFTER`, `just bench-diff BEFORE AFTER`.
 [group('measure')]

@@ -9,13 +9,23 @@
 //! ```
 
 use crate::record::{FORMAT, Run};
-use crate::{plots, readme, summary};
+use crate::{plots, readme};
 use anyhow::{Context, bail, ensure};
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 const RAW: &str = "raw.json";
+
+/// Makes the summary of a run and of its pictures, which are told by file and title.
+pub(crate) type Summarise = fn(&Run, &[(String, String)]) -> String;
+
+/// Where a run is kept, unless another place is asked for.
+pub(crate) fn place(out: Option<&Path>, run: &Run) -> PathBuf {
+    let date = &run.began[.."2026-11-28".len()];
+    let name = format!("bench-results/{date}-{}-{}", run.host.name, run.scenario);
+    out.map_or_else(|| PathBuf::from(name), Path::to_owned)
+}
 
 /// A run's folder, while the run goes on.
 #[derive(Debug)]
@@ -60,18 +70,15 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes all that is made of what was measured.
-    pub(crate) fn finish(self, run: &Run) -> anyhow::Result<()> {
+    /// Writes all that is made of what was measured, the summary by `summarise` from the run and its pictures.
+    pub(crate) fn finish(self, run: &Run, summarise: Summarise) -> anyhow::Result<()> {
         self.save(run)?;
         let mut pictures = Vec::new();
         for picture in plots::of(run) {
             fs::write(self.path.join(&picture.file), &picture.svg)?;
             pictures.push((picture.file, picture.title));
         }
-        fs::write(
-            self.path.join("summary.md"),
-            summary::markdown(run, &pictures),
-        )?;
+        fs::write(self.path.join("summary.md"), summarise(run, &pictures))?;
         fs::write(self.path.join("README.md"), readme::markdown(run))?;
         Ok(())
     }
@@ -96,6 +103,7 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<Run> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::summary::markdown;
     use crate::summary::tests::run;
 
     #[test]
@@ -103,7 +111,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("results/2026-11-28-echo");
         let folder = Folder::create(&path).expect("a new folder");
-        folder.finish(&run()).expect("written");
+        folder.finish(&run(), markdown).expect("written");
         let before = fs::read(path.join("summary.md")).expect("a summary");
         let refused = Folder::create(&path).expect_err("it exists").to_string();
         assert!(refused.contains("--out"), "{refused}");

@@ -12,10 +12,12 @@
 #![forbid(unsafe_code)]
 
 mod bare;
+mod closing;
 mod cores;
 mod demo;
 mod diff;
 mod folder;
+mod headline;
 mod host;
 mod measure;
 mod metric;
@@ -52,6 +54,10 @@ enum Command {
     /// Measure scenarios over subjects in interleaved rounds, into a folder of their own
     #[command(after_help = scenarios::list())]
     Run(run::Args),
+    /// Millions of connections on one port of this host, by engine: what each costs, what each is answered
+    Headline(headline::Args),
+    /// What letting go of one connection costs beside many others, by watch policy
+    Closing(closing::Args),
     /// Tell what changed between two runs of one scenario on one host
     Diff(diff::Args),
     /// System calls per message, counted by strace
@@ -65,6 +71,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Headline(args) => headline::run(&args),
+        Command::Closing(args) => closing::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Syscalls(args) => syscalls::run(&args),
         Command::Bare => bare::run(),

@@ -98,7 +98,13 @@ pub(crate) const BUFFERS_MIB: Metric =
         Some(it.buffer_bytes() / MIB)
     });
 
-const MIB: f64 = (1 << 20) as f64;
+/// All that a server's connections take on its own end, kernel memory included; from the memory per connection.
+pub(crate) const SERVER_MIB: Metric =
+    lower("server_mib", "server's end, user + kernel, MiB", 1, |_| {
+        None
+    });
+
+pub(crate) const MIB: f64 = (1 << 20) as f64;
 
 // Work.
 

@@ -1,7 +1,7 @@
 //! `roadstead-bench run`: scenarios over subjects, into a folder of their own.
 
 use crate::cores::Cores;
-use crate::folder::Folder;
+use crate::folder::{self, Folder};
 use crate::record::{self, FORMAT, Run};
 use crate::runner::Runner;
 use crate::scenarios::{self, Cell, Scale, Scenario};
@@ -67,11 +67,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let cores = Cores::read()?;
     let cells = cells(args, &cores)?;
     let mut run = new_run(args, &contenders, &subjects, &cores);
-    let folder = Folder::create(&path(args, &run))?;
+    let folder = Folder::create(&folder::place(args.out.as_deref(), &run))?;
     folder.save(&run)?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(&interrupted))?;
-    signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
+    let interrupted = interruption()?;
     let runner = Runner {
         folder: &folder,
         contenders: &contenders,
@@ -82,12 +80,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let result = runner.run(&cells, &mut run);
     let place = folder.path().display().to_string();
-    folder.finish(&run)?;
+    folder.finish(&run, summary::markdown)?;
     result?;
     println!("{}", summary::markdown(&run, &[]));
     println!("kept in {place}");
     ensure!(run.complete, "interrupted: {place} is marked incomplete");
     Ok(())
+}
+
+/// Raised by the first Ctrl-C, which keeps what was measured; the second ends the process.
+pub(crate) fn interruption() -> anyhow::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(&interrupted))?;
+    signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
+    Ok(interrupted)
 }
 
 fn subjects(args: &Args, contenders: &Contenders) -> anyhow::Result<Vec<Subject>> {
@@ -151,23 +157,13 @@ fn seconds(seconds: f64, flag: &str) -> anyhow::Result<Duration> {
 }
 
 fn new_run(args: &Args, contenders: &Contenders, subjects: &[Subject], cores: &Cores) -> Run {
-    let commit = host::commit(&repository());
-    let subject = |subject: &Subject| record::Subject {
-        name: subject.to_string(),
-        version: match subject {
-            Subject::Contender(name) => contenders.version(name).map(str::to_owned),
-            _ => Some(env!("CARGO_PKG_VERSION").to_owned()),
+    let subject = |subject: &Subject| match subject {
+        Subject::Contender(name) => record::Subject {
+            version: contenders.version(name).map(str::to_owned),
+            missing: contenders.missing(name),
+            ..subject.record()
         },
-        missing: match subject {
-            Subject::Contender(name) => contenders.missing(name),
-            _ => None,
-        },
-        family: match subject {
-            Subject::Epoll => record::EPOLL.to_owned(),
-            Subject::Uring(_) => record::URING.to_owned(),
-            Subject::Bare => record::BARE.to_owned(),
-            Subject::Contender(name) => name.clone(),
-        },
+        _ => subject.record(),
     };
     Run {
         format: FORMAT,
@@ -178,7 +174,7 @@ fn new_run(args: &Args, contenders: &Contenders, subjects: &[Subject], cores: &C
         command: std::env::args().collect::<Vec<_>>().join(" "),
         began: host::now(),
         complete: false,
-        commit,
+        commit: host::commit(&repository()),
         host: host::host(cores),
         subjects: subjects.iter().map(subject).collect(),
         notes: notes(),
@@ -194,14 +190,4 @@ fn notes() -> Vec<String> {
         "Kernel objects were not counted: `/proc/slabinfo` needs root. Run it with sudo for kernel bytes."
             .to_owned(),
     ]
-}
-
-fn path(args: &Args, run: &Run) -> PathBuf {
-    args.out.clone().unwrap_or_else(|| {
-        let date = &run.began[.."2026-11-28".len()];
-        PathBuf::from(format!(
-            "bench-results/{date}-{}-{}",
-            run.host.name, run.scenario
-        ))
-    })
 }

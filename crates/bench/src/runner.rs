@@ -6,7 +6,7 @@
 use crate::cores::Cores;
 use crate::folder::Folder;
 use crate::measure::{Measured, measure};
-use crate::metric::{BYTES, KERNEL_BYTES, KERNEL_OVER_BARE, USER_BYTES};
+use crate::metric::{BYTES, KERNEL_BYTES, KERNEL_OVER_BARE, MIB, SERVER_MIB, USER_BYTES};
 use crate::progress::Progress;
 use crate::record::{self, Round, Run};
 use crate::scenarios::{Carrier, Cell, Who};
@@ -258,6 +258,11 @@ fn hold_against_bare(rounds: &mut [Round], round: usize) {
             let over_bare = kernel - bare;
             it.values.insert(KERNEL_OVER_BARE.key.to_owned(), over_bare);
             it.values.insert(BYTES.key.to_owned(), user + over_bare);
+            // A socket is the same at both ends; what a server has over the bare one's is at its own.
+            let server = user + over_bare + bare / 2.0;
+            let connections = it.report["established"].as_f64().unwrap_or_default();
+            it.values
+                .insert(SERVER_MIB.key.to_owned(), server * connections / MIB);
         }
     }
 }

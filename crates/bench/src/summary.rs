@@ -2,7 +2,7 @@
 
 use crate::record::{BARE, Better, Cell, EPOLL, Metric, Round, Run, Subject, URING, is_ours};
 use crate::stats::Spread;
-use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
+use crate::table;
 use std::fmt::Write;
 
 /// Marks a value of ours that somebody else's beats in every round.
@@ -43,7 +43,6 @@ pub(crate) fn markdown(run: &Run, pictures: &[(String, String)]) -> String {
 
 fn table(run: &Run, cell: &Cell) -> String {
     let first = run.subjects.first().map_or("", |it| &it.name);
-    let mut table = Table::new();
     let mut header = vec!["subject".to_owned()];
     for (index, metric) in cell.metrics.iter().enumerate() {
         header.push(metric.title.clone());
@@ -52,24 +51,14 @@ fn table(run: &Run, cell: &Cell) -> String {
         }
     }
     let columns = header.len();
-    table.load_style(ASCII_MARKDOWN).set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    let mut rows = Vec::new();
     for subject in &run.subjects {
         if let Some(mut row) = row(run, cell, subject, first) {
             row.resize(columns, String::new());
-            table.add_row(row);
+            rows.push(row);
         }
     }
-    let text = table.to_string();
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    // Markdown aligns by a colon, which the table's style does not know of; the first column stays as it is.
-    if let Some(rule) = lines.get_mut(1) {
-        let first = rule[1..].find('|').map_or(0, |at| at + 2);
-        rule.replace_range(first.., &rule[first..].replace("-|", ":|"));
-    }
-    lines.join("\n")
+    table::markdown(header, rows)
 }
 
 /// `None` for a subject that has no part in the cell.

@@ -1,6 +1,7 @@
 //! A measurement carried by `roadstead-load tun`, in a process of its own: more connections than descriptors, the
 //! server's sockets alone in the kernel. Ours alone can be asked for as many.
 
+use crate::metric::{KERNEL_ONE_END, MIB, Metric, SERVER_MIB, USER_BYTES};
 use crate::record::Round;
 use crate::scenarios::Cell;
 use crate::subject::{Subject, beside, serve_arguments, server_binary};
@@ -14,7 +15,7 @@ use std::process::{Command, Stdio};
 const DEVICE: &str = "/dev/net/tun";
 /// Where in the load tool's report each metric is.
 const METRICS: [(&str, &str); 7] = [
-    ("user_bytes", "/server/rss_bytes_per_connection"),
+    ("user_bytes", "/bytes_per_connection/server_user"),
     ("kernel_one_end_bytes", "/slab_bytes_per_connection"),
     ("cpu_us_per_message", "/server/cpu_us_per_message"),
     ("messages_per_second", "/messages_per_second"),
@@ -63,18 +64,35 @@ pub(crate) fn measure(
         bail!("roadstead-load ended with {status}: {}", said.trim());
     }
     let report: Value = serde_json::from_reader(File::open(&report)?)?;
-    let values = METRICS.iter().filter_map(|(key, place)| {
-        let wanted = cell.metrics.iter().any(|metric| metric.key == *key);
-        let value = report.pointer(place)?.as_f64()?;
-        wanted.then(|| ((*key).to_owned(), value))
-    });
-    round.values.extend(values);
+    keep(round, cell.metrics, report);
     ensure!(
         !round.values.is_empty(),
         "the report has none of the metrics"
     );
-    round.report = report;
     Ok(())
+}
+
+/// Takes over a report of the load tool, and of its numbers those that are asked for.
+pub(crate) fn keep(round: &mut Round, metrics: &[Metric], report: Value) {
+    let values = METRICS.iter().filter_map(|(key, place)| {
+        let wanted = metrics.iter().any(|metric| metric.key == *key);
+        let value = report.pointer(place)?.as_f64()?;
+        wanted.then(|| ((*key).to_owned(), value))
+    });
+    round.values.extend(values);
+    let caches = report.pointer("/bytes_per_connection/slab_caches");
+    let caches = caches.and_then(Value::as_object).into_iter().flatten();
+    let caches = caches.filter_map(|(name, bytes)| Some((name.clone(), bytes.as_f64()?)));
+    round.caches.extend(caches);
+    if let (Some(kernel), Some(user)) = (
+        round.values.get(KERNEL_ONE_END.key),
+        round.values.get(USER_BYTES.key),
+    ) {
+        let connections = report["connections"].as_f64().unwrap_or_default();
+        let server = (kernel + user) * connections / MIB;
+        round.values.insert(SERVER_MIB.key.to_owned(), server);
+    }
+    round.report = report;
 }
 
 fn flags(workload: &Workload) -> Vec<String> {
@@ -111,8 +129,8 @@ mod tests {
     #[test]
     fn every_value_that_is_looked_up_is_a_metric() {
         let known = [
-            metric::USER_BYTES,
-            metric::KERNEL_ONE_END,
+            USER_BYTES,
+            KERNEL_ONE_END,
             metric::CPU_PER_MESSAGE,
             metric::MESSAGES_PER_SECOND,
             metric::P50,

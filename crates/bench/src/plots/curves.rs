@@ -2,7 +2,7 @@
 
 use super::bars::median;
 use super::{Picture, colour, picture};
-use crate::metric::P99;
+use crate::metric::{CPU_PER_MESSAGE, P99};
 use crate::record::{BARE, Cell, Metric, Run};
 use crate::stats::Spread;
 use kuva::prelude::{Layout, LinePlot, Plot, TickFormat};
@@ -68,8 +68,8 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Each memory metric along each axis.
-pub(super) fn memory(run: &Run) -> Vec<Picture> {
+/// Memory, and CPU time per message, along each axis.
+pub(super) fn along_axes(run: &Run) -> Vec<Picture> {
     let axes: BTreeSet<&str> = run
         .cells
         .iter()
@@ -82,7 +82,8 @@ pub(super) fn memory(run: &Run) -> Vec<Picture> {
         let mut metrics: Vec<&Metric> = Vec::new();
         for metric in cells.iter().flat_map(|cell| &cell.metrics) {
             let is_memory = metric.key.ends_with("bytes") || metric.key.ends_with("_mib");
-            if is_memory && !metrics.contains(&metric) {
+            let is_cost = metric.key == CPU_PER_MESSAGE.key;
+            if (is_memory || is_cost) && !metrics.contains(&metric) {
                 metrics.push(metric);
             }
         }

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  bars     bytes per connection beside the bare socket; what a message or a connection costs
+//!  parts    where the memory of a connection lies
 //!  curves   latency by percentile; memory against connections, and against what is in flight
 //! ```
 
 mod bars;
 mod curves;
+mod parts;
 
 use crate::record::{BARE, EPOLL, Run, Subject, URING};
 use kuva::prelude::{Layout, Plot, Theme, render_to_svg};
@@ -23,8 +25,9 @@ pub(crate) fn of(run: &Run) -> Vec<Picture> {
     let bytes = bars::bytes_per_connection(run);
     let pictures = bytes.into_iter().chain(bars::costs(run));
     pictures
+        .chain(parts::by_part(run))
         .chain(curves::latencies(run))
-        .chain(curves::memory(run))
+        .chain(curves::along_axes(run))
         .collect()
 }
 

@@ -19,31 +19,6 @@ pub(super) const ECHO: Scenario = Scenario {
 const FIXED_RATE: u32 = 20_000;
 
 fn cells(scale: &Scale) -> Vec<Cell> {
-    let busy = |count: usize| {
-        let workload = scale.busy(count);
-        let connections = workload.connections;
-        Cell {
-            name: format!("{connections}-busy"),
-            title: format!(
-                "{} busy connections, 64 bytes, one request in flight on each",
-                grouped(connections as u64)
-            ),
-            workload,
-            metrics: &[
-                CPU_PER_MESSAGE,
-                MESSAGES_PER_CPU_SECOND,
-                MESSAGES_PER_SECOND,
-                P50,
-                P99,
-                P99_9,
-            ],
-            axis: Some(Axis {
-                name: "busy connections".to_owned(),
-                value: connections as f64,
-            }),
-            ..Cell::of(Who::Servers)
-        }
-    };
     let fixed = Workload {
         traffic: Traffic::OpenLoop {
             messages_per_second: f64::from(FIXED_RATE),
@@ -62,8 +37,35 @@ fn cells(scale: &Scale) -> Vec<Cell> {
         ..Cell::of(Who::Servers)
     };
     [50, 1_000, 10_000]
-        .map(busy)
+        .map(|count| busy(scale, count))
         .into_iter()
         .chain([fixed])
         .collect()
+}
+
+/// Closed loop: so many connections, all of them busy.
+pub(super) fn busy(scale: &Scale, count: usize) -> Cell {
+    let workload = scale.busy(count);
+    let connections = workload.connections;
+    Cell {
+        name: format!("{connections}-busy"),
+        title: format!(
+            "{} busy connections, 64 bytes, one request in flight on each",
+            grouped(connections as u64)
+        ),
+        workload,
+        metrics: &[
+            CPU_PER_MESSAGE,
+            MESSAGES_PER_CPU_SECOND,
+            MESSAGES_PER_SECOND,
+            P50,
+            P99,
+            P99_9,
+        ],
+        axis: Some(Axis {
+            name: "busy connections".to_owned(),
+            value: connections as f64,
+        }),
+        ..Cell::of(Who::Servers)
+    }
 }

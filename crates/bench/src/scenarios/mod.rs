@@ -11,6 +11,7 @@ mod large;
 mod mixed;
 mod pipeline;
 mod stall;
+mod watch;
 
 use crate::metric::Metric;
 use crate::record::Axis;
@@ -19,7 +20,7 @@ use roadstead_load::{Protocol, Traffic, Workload};
 use std::time::Duration;
 
 /// All scenarios, in the order in which they are run.
-pub(crate) const ALL: [Scenario; 9] = [
+pub(crate) const ALL: [Scenario; 10] = [
     idle::IDLE,
     echo::ECHO,
     mixed::MIXED,
@@ -29,6 +30,7 @@ pub(crate) const ALL: [Scenario; 9] = [
     large::LARGE,
     stall::STALL,
     inflight::INFLIGHT,
+    watch::WATCH,
 ];
 
 /// Their names and what they measure, for people.

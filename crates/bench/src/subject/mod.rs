@@ -13,6 +13,7 @@ mod running;
 pub(crate) use contenders::{Contenders, repository};
 pub(crate) use running::Running;
 
+use crate::record;
 use anyhow::{Context, bail};
 use roadstead::{Config, Engine, WatchPolicy};
 use std::fmt;
@@ -46,6 +47,21 @@ impl Subject {
             Self::Epoll => Some((Engine::Epoll, Config::default().watch)),
             Self::Uring(watch) => Some((Engine::Uring, *watch)),
             Self::Bare | Self::Contender(_) => None,
+        }
+    }
+
+    /// What a run's record says of it.
+    pub(crate) fn record(&self) -> record::Subject {
+        record::Subject {
+            name: self.to_string(),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            missing: None,
+            family: match self {
+                Self::Epoll => record::EPOLL.to_owned(),
+                Self::Uring(_) => record::URING.to_owned(),
+                Self::Bare => record::BARE.to_owned(),
+                Self::Contender(name) => name.clone(),
+            },
         }
     }
 
