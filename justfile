@@ -26,23 +26,81 @@ serve *args:
 load *args:
     cargo run --release -q -p roadstead-load -- {{args}}
 
-# A million connections on one port of this host, 10,000 checked messages per second for a minute (root, 6 GB free).
+# The run that the product is judged by: five million connections, 20,000 checked messages per second, each engine in turn (root, 20 GB free).
+[group('measure')]
+five-million *args:
+    @{{just_executable()}} --justfile {{justfile()}} headline --name five-million --connections 5M {{args}}
+
+# The same with a million: 10,000 checked messages per second for a minute; `--engine uring` for one engine (root, 5 GB free).
 [group('measure')]
 million *args:
-    cargo build --release -q --locked -p roadstead-server -p roadstead-load
-    {{as_root}} target/release/roadstead-load tun -c 1M --rate 10k --hold 60s {{args}} -- target/release/roadstead serve --listen 0.0.0.0:8080 --max-connections 1M
+    @{{just_executable()}} --justfile {{justfile()}} headline --name million --connections 1M --rate 10k --hold 60s {{args}}
 
-# Bytes per idle connection, by driver and watch policy (needs root, for /proc/slabinfo).
+# A million connections of which all but a tenth are reset at once, under 10,000 messages per second, and come back (root, 5 GB free).
+[group('measure')]
+stampede *args:
+    @{{just_executable()}} --justfile {{justfile()}} headline --name stampede --connections 1M --rate 10k --hold 60s --stampede 90%@10s {{args}}
+
+# What the three above are made of: `just headline --connections 100k --hold 10s`.
+[group('measure')]
+headline *args:
+    cargo build --release -q --locked -p roadstead-server -p roadstead-load -p roadstead-bench
+    {{as_root}} target/release/roadstead-bench headline {{args}}
+
+# Measure scenarios over all subjects into bench-results/, for instance `just bench echo --subjects epoll,tokio` (root counts kernel memory too).
+[group('measure')]
+bench *args:
+    cargo build --release -q --locked -p roadstead-server -p roadstead-load -p roadstead-bench
+    {{as_root}} target/release/roadstead-bench run {{args}}
+
+# Bytes per idle connection, by driver and watch policy: `just bench idle` for ours.
 [group('measure')]
 bench-idle *args:
-    cargo build --release -q --locked -p roadstead-server -p roadstead-bench
-    {{as_root}} target/release/roadstead-bench idle {{args}}
+    @{{just_executable()}} --justfile {{justfile()}} bench idle --subjects ours {{args}}
 
-# Server CPU per echoed message, by driver and watch policy, in interleaved rounds.
+# Server CPU per echoed message, by driver and watch policy: `just bench echo` for ours.
 [group('measure')]
 bench-echo *args:
-    cargo build --release -q --locked -p roadstead-server -p roadstead-bench
-    target/release/roadstead-bench echo {{args}}
+    @{{just_executable()}} --justfile {{justfile()}} bench echo --subjects ours {{args}}
+
+# What decides how idle connections are watched: idle bytes, CPU per message closed loop and by rate, the cost of closing.
+[group('measure')]
+bench-watch *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release -q --locked -p roadstead-server -p roadstead-load -p roadstead-bench
+    out=${OUT:-bench-results/$(date -u +%F)-$(hostname)-watch}
+    {{as_root}} target/release/roadstead-bench run watch --subjects ours --name watch --out "$out" {{args}}
+    {{as_root}} target/release/roadstead-bench closing --json "$out/closing.json" | {{as_root}} tee "$out/closing.md"
+
+# What a performance change is held against: `just baseline --out BEFORE`, change, `just baseline --out AFTER`, `just bench-diff BEFORE AFTER`.
+[group('measure')]
+baseline *args:
+    @{{just_executable()}} --justfile {{justfile()}} bench idle echo accept --name baseline --subjects epoll,uring/adaptive {{args}}
+
+# What changed between two runs of one scenario on one host.
+[group('measure')]
+bench-diff before after *args:
+    cargo run --release -q -p roadstead-bench -- diff {{before}} {{after}} {{args}}
+
+# That the harness works from end to end: a folder, its plots, a comparison. Seconds; what it measures means nothing.
+[group('measure')]
+bench-smoke:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build -q --locked -p roadstead-server -p roadstead-load -p roadstead-bench
+    results=$(mktemp -d)
+    trap 'rm -r "$results"' EXIT
+    target/debug/roadstead-bench run idle echo accept stall --subjects epoll,uring/adaptive --rounds 3 \
+        --seconds 0.2 --warmup 0.1 --connections-max 50 --out "$results/smoke" >/dev/null
+    test -s "$results/smoke/latency-echo-fixed-rate.svg"
+    target/debug/roadstead-bench diff "$results/smoke" "$results/smoke"
+
+# Every scenario over every subject, other projects' servers included: hours.
+[group('measure')]
+compare *args:
+    scripts/contenders.sh
+    @{{just_executable()}} --justfile {{justfile()}} bench all --name compare {{args}}
 
 # System calls per message, by driver and watch policy. Needs strace.
 [group('measure')]
@@ -189,5 +247,5 @@ spell:
 
 # All that a change must pass, and the demo in its short form.
 [group('check')]
-ci: fmt-check lint doc deny spell test verify-unit vm-test-if-possible
+ci: fmt-check lint doc deny spell test bench-smoke verify-unit vm-test-if-possible
     {{just_executable()}} --justfile {{justfile()}} demo --short

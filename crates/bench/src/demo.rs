@@ -9,7 +9,9 @@ use roadstead::Engine;
 use roadstead_host::capacity::{self, ConnectionCost, Request, Watch};
 use roadstead_host::quantity::{Choice, grouped};
 use roadstead_host::{HostRoot, Limits, raise_nofile};
-use roadstead_load::{Active, Phase, Traffic, Workload};
+use roadstead_load::sockets::Settings;
+use roadstead_load::{Active, Phase, Progress, Traffic, Workload};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 #[derive(clap::Args)]
@@ -59,14 +61,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             traffic: Traffic::ClosedLoop { pipeline: 1 },
             ..Workload::default()
         };
-        let measured = with_progress(subject, connections, |tick| {
-            measure(&server, workload, tick)
+        let mut settings = Settings::new(server.address());
+        settings.workload = workload;
+        let measured = with_progress(&subject, connections, |tick| {
+            measure(&server, &settings, tick)
         })
         .with_context(|| format!("{subject}"))?;
         let drained = server.drain()?;
         let opened = drained.counters.get("opened").copied().unwrap_or_default();
         ensure!(
-            opened >= measured.connections,
+            opened >= measured.connections(),
             "the server counted {opened} connections"
         );
         columns.push((subject, measured));
@@ -114,9 +118,9 @@ fn connections(args: &Args) -> anyhow::Result<usize> {
 }
 
 fn with_progress<T>(
-    subject: Subject,
+    subject: &Subject,
     connections: usize,
-    run: impl FnOnce(&mut dyn FnMut(Phase, &roadstead_load::Progress)) -> T,
+    run: impl FnOnce(&mut dyn FnMut(Phase, &Progress) -> ControlFlow<()>) -> T,
 ) -> T {
     let bar = ProgressBar::new(connections as u64);
     let style = ProgressStyle::with_template("{prefix:<12} {msg:<8} {wide_bar} {pos:>8}/{len}");
@@ -125,6 +129,7 @@ fn with_progress<T>(
     let result = run(&mut |phase, progress| {
         bar.set_message(format!("{phase:?}").to_lowercase());
         bar.set_position(progress.counters.open);
+        ControlFlow::Continue(())
     });
     bar.finish_and_clear();
     result
@@ -141,9 +146,9 @@ fn print(columns: &[(Subject, Measured)]) {
         let cells = columns.iter().map(|(_, measured)| cell(measured));
         table.add_row(std::iter::once(name.to_owned()).chain(cells));
     };
-    row("connections held", &|m| grouped(m.connections));
+    row("connections held", &|m| grouped(m.connections()));
     row("user bytes per connection (RSS growth)", &|m| {
-        format!("{:.0}", m.user_bytes)
+        format!("{:.0}", m.user_bytes())
     });
     row("kernel bytes per connection, both ends", &|m| {
         format!("{:.0}", m.kernel_bytes_both_ends())
@@ -152,7 +157,7 @@ fn print(columns: &[(Subject, Measured)]) {
         grouped(m.report.messages_per_second as u64)
     });
     row("server CPU per message, µs", &|m| {
-        m.cpu_ns_per_message
+        m.cpu_ns_per_message()
             .map_or("–".to_owned(), |ns| format!("{:.2}", ns / 1e3))
     });
     row("p50 latency, µs", &|m| {

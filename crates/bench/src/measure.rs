@@ -1,43 +1,103 @@
-//! One run of one subject: connect, hold in silence, drive, and sample between the phases.
+//! One measurement of one subject: connect, hold in silence, drive, and look at the server between the phases.
 
 use crate::subject::Running;
 use anyhow::{Context, ensure};
-use roadstead_host::{HostRoot, ProcessUsage, SlabGrowth, SlabSnapshot, SlabSource};
+use roadstead_host::{HostRoot, ProcessUsage, SlabGrowth, SlabSnapshot, SlabSource, SocketCounts};
 use roadstead_load::sockets::{self, Settings};
-use roadstead_load::{Observer, Phase, Progress, Report, Workload};
+use roadstead_load::{Counters, Observer, Phase, Progress, Report};
 use std::ops::ControlFlow;
 
-/// What a run has shown.
+/// What a measurement has shown.
 pub(crate) struct Measured {
     /// The client's side.
     pub(crate) report: Report,
-    /// Server CPU per measured message, in nanoseconds; `None` without messages.
-    pub(crate) cpu_ns_per_message: Option<f64>,
-    /// The server's resident memory per idle connection.
-    pub(crate) user_bytes: f64,
-    /// Slab memory per idle connection, both ends.
+    /// Slab memory since before the first connection, with all of them open and silent; both ends.
     pub(crate) kernel: SlabGrowth,
-    /// Connections that were held.
-    pub(crate) connections: u64,
+    before: Moment,
+    connected: Moment,
+    /// Open and silent: the same as `connected` if there was no idle phase.
+    idle: Moment,
+    /// Where measured traffic begins and ends.
+    traffic: Option<(Moment, Moment)>,
+}
+
+/// The server at one moment.
+#[derive(Clone, Copy)]
+struct Moment {
+    usage: ProcessUsage,
+    counters: Counters,
+    /// Memory of all TCP sockets' queues.
+    buffer_bytes: u64,
 }
 
 impl Measured {
+    /// Connections that were held.
+    pub(crate) fn connections(&self) -> u64 {
+        self.report.counters.established
+    }
+
+    /// The server's resident memory per idle connection.
+    pub(crate) fn user_bytes(&self) -> f64 {
+        self.user_bytes_in_all() / self.connections() as f64
+    }
+
+    /// Growth of the server's resident memory until all connections were open and silent.
+    pub(crate) fn user_bytes_in_all(&self) -> f64 {
+        self.idle.usage.rss_bytes as f64 - self.before.usage.rss_bytes as f64
+    }
+
+    /// What the sockets' queues hold more than before, client and server together.
+    pub(crate) fn buffer_bytes(&self) -> f64 {
+        self.idle.buffer_bytes as f64 - self.before.buffer_bytes as f64
+    }
+
+    /// Server CPU per connection that was closed and opened again; `None` without any.
+    pub(crate) fn cpu_ns_per_cycle(&self) -> Option<f64> {
+        let (from, until) = self.traffic.as_ref()?;
+        let cycles = until.counters.reopened - from.counters.reopened;
+        (cycles > 0).then(|| until.cpu_ns_since(from) / cycles as f64)
+    }
+
+    /// Server CPU per message of the measured traffic, in nanoseconds; `None` without any.
+    pub(crate) fn cpu_ns_per_message(&self) -> Option<f64> {
+        let (from, until) = self.traffic.as_ref()?;
+        let messages = until.counters.messages - from.counters.messages;
+        (messages > 0).then(|| until.cpu_ns_since(from) / messages as f64)
+    }
+
+    /// Server CPU per connection until all were open, in nanoseconds.
+    pub(crate) fn cpu_ns_per_accept(&self) -> f64 {
+        self.connected.cpu_ns_since(&self.before) / self.connections() as f64
+    }
+
+    /// Whether kernel memory was counted object by object, so that one subject can be told from another.
+    pub(crate) fn counts_objects(&self) -> bool {
+        self.kernel.source == SlabSource::Slabinfo
+    }
+
     /// Slab bytes per connection, client and server together.
     pub(crate) fn kernel_bytes_both_ends(&self) -> f64 {
-        let total = self.kernel.total_bytes;
-        let related = self
-            .kernel
-            .caches
-            .iter()
-            .filter(|(name, _)| !is_unrelated(name));
-        let per_connection = |bytes: i64| bytes as f64 / self.connections as f64;
         match self.kernel.source {
-            SlabSource::Meminfo => per_connection(total),
-            SlabSource::Slabinfo => related
-                .map(|(_, bytes)| per_connection(*bytes))
-                .filter(|bytes| bytes.abs() >= GROWTH_BYTES_MIN)
+            SlabSource::Meminfo => self.kernel.total_bytes as f64 / self.connections() as f64,
+            SlabSource::Slabinfo => self
+                .caches()
+                .filter(|(name, bytes)| !is_unrelated(name) && bytes.abs() >= GROWTH_BYTES_MIN)
+                .map(|(_, bytes)| bytes)
                 .sum(),
         }
+    }
+
+    /// Slab bytes per connection by cache, both ends.
+    pub(crate) fn caches(&self) -> impl Iterator<Item = (&str, f64)> {
+        let connections = self.connections() as f64;
+        let caches = self.kernel.caches.iter();
+        caches.map(move |(name, bytes)| (name.as_str(), *bytes as f64 / connections))
+    }
+}
+
+impl Moment {
+    fn cpu_ns_since(&self, earlier: &Self) -> f64 {
+        (self.usage.cpu_ns - earlier.usage.cpu_ns) as f64
     }
 }
 
@@ -59,99 +119,108 @@ fn is_unrelated(cache: &str) -> bool {
     OTHERS.contains(&cache) || (cache.ends_with("inode_cache") && cache != "sock_inode_cache")
 }
 
-/// Drives `server` with `workload`; `tick` is told the phase and how far it is.
+/// Drives `server` as `settings` say; `tick` is told the phase and how far it is, and may end it.
 pub(crate) fn measure(
     server: &Running,
-    workload: Workload,
-    tick: &mut dyn FnMut(Phase, &Progress),
+    settings: &Settings,
+    tick: &mut dyn FnMut(Phase, &Progress) -> ControlFlow<()>,
 ) -> anyhow::Result<Measured> {
-    let mut settings = Settings::new(server.address()?);
-    settings.workload = workload;
+    let before = Sample::take(server.pid(), Counters::default())?;
     let mut sampler = Sampler {
         pid: server.pid(),
-        before: Sample::take(server.pid())?,
         connected: None,
+        idle: None,
         traffic_from: None,
         traffic_until: None,
         failed: None,
         tick,
     };
-    let report = sockets::run(&settings, &mut sampler)?;
-    if let Some(error) = sampler.failed {
-        return Err(error).context("the server cannot be sampled; has it ended?");
-    }
+    let report = sockets::run(settings, &mut sampler)?;
+    ensure!(!report.timeline.interrupted, "interrupted");
     ensure!(
         report.counters.errors() == 0,
         "the run had errors: {:?} {:?}",
-        report.counters,
-        report.reasons
+        report.reasons,
+        report.counters
     );
-    let connections = report.counters.established;
+    if let Some(error) = sampler.failed {
+        return Err(error).context("the server cannot be looked at; has it ended?");
+    }
     let connected = sampler.connected.context("no connection phase")?;
-    let traffic = sampler.traffic_from.zip(sampler.traffic_until);
-    let cpu_ns_per_message = traffic.and_then(|(from, until)| {
-        let messages = until.messages - from.messages;
-        (messages > 0).then(|| (until.usage.cpu_ns - from.usage.cpu_ns) as f64 / messages as f64)
-    });
-    let rss_growth = connected.usage.rss_bytes as f64 - sampler.before.usage.rss_bytes as f64;
+    let kernel = match &sampler.idle {
+        Some(idle) => idle.slab.growth_since(&before.slab)?,
+        None => connected.slab.growth_since(&before.slab)?,
+    };
     Ok(Measured {
-        cpu_ns_per_message,
-        user_bytes: rss_growth / connections as f64,
-        kernel: connected.slab.growth_since(&sampler.before.slab)?,
-        connections,
         report,
+        kernel,
+        before: before.moment,
+        connected: connected.moment,
+        idle: sampler.idle.map_or(connected.moment, |idle| idle.moment),
+        traffic: sampler.traffic_from.zip(sampler.traffic_until),
     })
 }
 
+/// What `/proc/net/sockstat` counts in.
+const PAGE_BYTES: u64 = 4096;
+
 struct Sample {
-    usage: ProcessUsage,
+    moment: Moment,
     slab: SlabSnapshot,
-    messages: u64,
 }
 
 impl Sample {
-    fn take(pid: u32) -> anyhow::Result<Self> {
+    fn take(pid: u32, counters: Counters) -> anyhow::Result<Self> {
         let host = HostRoot::live();
         Ok(Self {
-            usage: ProcessUsage::read(&host, pid)?,
+            moment: Moment {
+                usage: ProcessUsage::read(&host, pid)?,
+                counters,
+                buffer_bytes: SocketCounts::read(&host)?.tcp_buffer_pages * PAGE_BYTES,
+            },
             slab: SlabSnapshot::read(&host)?,
-            messages: 0,
         })
     }
 }
 
 struct Sampler<'a> {
     pid: u32,
-    before: Sample,
     connected: Option<Sample>,
-    traffic_from: Option<Sample>,
-    traffic_until: Option<Sample>,
+    idle: Option<Sample>,
+    traffic_from: Option<Moment>,
+    traffic_until: Option<Moment>,
     failed: Option<anyhow::Error>,
-    tick: &'a mut dyn FnMut(Phase, &Progress),
+    tick: &'a mut dyn FnMut(Phase, &Progress) -> ControlFlow<()>,
 }
 
 impl Observer for Sampler<'_> {
     fn phase_over(&mut self, phase: Phase, progress: &Progress) {
-        let sample = match Sample::take(self.pid) {
-            Ok(sample) => Some(Sample {
-                messages: progress.counters.messages,
-                ..sample
-            }),
+        if phase > Phase::Hold {
+            return;
+        }
+        let sample = match Sample::take(self.pid, progress.counters) {
+            Ok(sample) => sample,
             Err(error) => {
                 self.failed.get_or_insert(error);
                 return;
             }
         };
         match phase {
-            Phase::Connect | Phase::Idle => self.connected = sample,
-            Phase::Warmup => self.traffic_from = sample,
-            Phase::Hold => self.traffic_until = sample,
+            Phase::Connect => {
+                self.traffic_from = Some(sample.moment);
+                self.connected = Some(sample);
+            }
+            Phase::Idle => {
+                self.traffic_from = Some(sample.moment);
+                self.idle = Some(sample);
+            }
+            Phase::Warmup => self.traffic_from = Some(sample.moment),
+            Phase::Hold => self.traffic_until = Some(sample.moment),
             Phase::Drain | Phase::Close => {}
         }
     }
 
     fn tick(&mut self, phase: Phase, progress: &Progress) -> ControlFlow<()> {
-        (self.tick)(phase, progress);
-        ControlFlow::Continue(())
+        (self.tick)(phase, progress)
     }
 }

@@ -6,7 +6,9 @@ use crate::table::table;
 use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use roadstead_load::sockets::Settings;
 use roadstead_load::{Active, Phase, Traffic, Workload};
+use std::ops::ControlFlow;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     );
     let mut table = table(["subject", "messages", "system calls", "per message"]);
     for subject in Subject::ours() {
-        let (messages, calls) = one(args, subject).with_context(|| format!("{subject}"))?;
+        let (messages, calls) = one(args, &subject).with_context(|| format!("{subject}"))?;
         table.add_row([
             subject.to_string(),
             messages.to_string(),
@@ -41,7 +43,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Messages that came back, and the calls that strace counted from the first of them on, but for the
 /// tenth of a second that it may take to attach.
-fn one(args: &Args, subject: Subject) -> anyhow::Result<(u64, u64)> {
+fn one(args: &Args, subject: &Subject) -> anyhow::Result<(u64, u64)> {
     let server = subject.start(&["--workers".to_owned(), "1".to_owned()])?;
     let workload = Workload {
         connections: args.busy,
@@ -51,10 +53,13 @@ fn one(args: &Args, subject: Subject) -> anyhow::Result<(u64, u64)> {
         ..Workload::default()
     };
     let mut trace = None;
-    let measured = measure(&server, workload, &mut |phase, _| {
+    let mut settings = Settings::new(server.address());
+    settings.workload = workload;
+    let measured = measure(&server, &settings, &mut |phase, _| {
         if phase == Phase::Hold && trace.is_none() {
             trace = Some(Trace::start(&server));
         }
+        ControlFlow::Continue(())
     })?;
     let calls = trace
         .context("the hold was too short to be traced")??

@@ -1,6 +1,9 @@
-//! Tables for people, and the median with its spread.
+//! Tables for people.
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use comfy_table::{
+    CellAlignment, Table,
+    presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED},
+};
 
 /// A table whose first column is text and whose others are numbers.
 pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
@@ -12,38 +15,20 @@ pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-/// The middle value of several rounds, and the outermost ones.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
-}
-
-impl Spread {
-    /// `None` for no values.
-    pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let median = if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            (values[middle - 1] + values[middle]) / 2.0
-        };
-        Some(Self { median, min, max })
+/// The same for documents.
+pub(crate) fn markdown(header: Vec<String>, rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_of_the_sorted_values() {
-        assert!(Spread::of(Vec::new()).is_none());
-        let odd = Spread::of(vec![3.0, 1.0, 2.0]).expect("values");
-        assert_eq!((odd.median, odd.min, odd.max), (2.0, 1.0, 3.0));
-        assert_eq!(Spread::of(vec![4.0, 1.0]).expect("values").median, 2.5);
+    table.add_rows(rows);
+    let text = table.to_string();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    // Markdown aligns by a colon, which the table's style does not know of; the first column stays as it is.
+    if let Some(rule) = lines.get_mut(1) {
+        let first = rule[1..].find('|').map_or(0, |at| at + 2);
+        rule.replace_range(first.., &rule[first..].replace("-|", ":|"));
     }
+    lines.join("\n")
 }

@@ -3,7 +3,7 @@
 mod fixture;
 
 use fixture::{Behaviour, Server};
-use roadstead_load::sockets::{self, Settings};
+use roadstead_load::sockets::{self, Lag, Laggards, Settings};
 use roadstead_load::{Active, Observer, Pattern, Phase, Progress, Protocol, Report, Traffic};
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -298,4 +298,71 @@ fn an_observer_that_panics_does_not_leave_the_threads_running() {
         caught.is_err(),
         "the panic arrives, and so the threads have returned"
     );
+}
+
+/// Looks at the counters when the traffic is over and the laggards have not caught up.
+struct AtTheEndOfTraffic(roadstead_load::Counters);
+
+impl Observer for AtTheEndOfTraffic {
+    fn phase_over(&mut self, phase: Phase, progress: &Progress) {
+        if phase == Phase::Hold {
+            self.0 = progress.counters;
+        }
+    }
+}
+
+fn with_laggards(server: &Server, lag: Lag) -> Settings {
+    let mut settings = settings(server, CLOSED_LOOP);
+    settings.workload.idle = Duration::from_millis(300);
+    settings.workload.active = Active::Count(10);
+    settings.workload.protocol = Protocol::Frames;
+    settings.workload.message_bytes = 1_000;
+    settings.laggards = Some(Laggards {
+        connections: 100,
+        lag,
+    });
+    settings
+}
+
+#[test]
+fn replies_that_laggards_leave_unread_are_read_and_checked_in_the_end() {
+    let server = Server::start(Behaviour::Echo);
+    let settings = with_laggards(&server, Lag::Unread { messages: 20 });
+    let mut seen = AtTheEndOfTraffic(roadstead_load::Counters::default());
+    let report = sockets::run(&settings, &mut seen).expect("a run");
+    assert_spotless(&report);
+    let unread = seen.0.bytes_sent - seen.0.bytes_received;
+    assert!(unread >= 100 * 20 * 1_004, "{:?}", seen.0);
+    let timed = report.latency_us.count;
+    assert_eq!(report.counters.messages, timed + 100 * 20);
+}
+
+#[test]
+fn a_frame_that_was_half_sent_is_finished_and_answered_in_the_end() {
+    let server = Server::start(Behaviour::Echo);
+    let report = run(&with_laggards(&server, Lag::HalfSent));
+    assert_spotless(&report);
+    assert_eq!(report.counters.messages, report.latency_us.count + 100);
+    let server = Server::start(Behaviour::Corrupt { at: 999 });
+    let report = run(&with_laggards(&server, Lag::HalfSent));
+    assert_eq!(report.counters.wrong_bytes, 110, "active ones and laggards");
+}
+
+#[test]
+fn laggards_that_are_not_there_are_refused_with_what_would_be() {
+    let server = Server::start(Behaviour::Echo);
+    let mut crowded = with_laggards(&server, Lag::HalfSent);
+    crowded.workload.connections = 110;
+    let mut restless = with_laggards(&server, Lag::HalfSent);
+    restless.workload.churn_per_second = 1.0;
+    let mut headless = with_laggards(&server, Lag::HalfSent);
+    headless.workload.protocol = Protocol::Echo;
+    for (settings, fix) in [
+        (crowded, "ask for 112"),
+        (restless, "churn"),
+        (headless, "frames"),
+    ] {
+        let error = sockets::run(&settings, &mut ()).expect_err("refused");
+        assert!(error.to_string().contains(fix), "{error}");
+    }
 }

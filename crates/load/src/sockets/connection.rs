@@ -42,6 +42,8 @@ pub(super) struct Connection {
     pub(super) due_ns: u64,
     /// When its handshake is given up.
     pub(super) handshake_deadline_ns: u64,
+    /// Whether replies are read as they come.
+    pub(super) reads: bool,
     /// Whether the run itself has closed it once.
     pub(super) reopened: bool,
     /// Messages answered before the stream last began at 0.
@@ -66,6 +68,7 @@ impl Connection {
             start,
             due_ns: 0,
             handshake_deadline_ns: 0,
+            reads: true,
             reopened: false,
             answered_before: 0,
             received: 0,

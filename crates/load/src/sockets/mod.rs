@@ -10,9 +10,11 @@
 //! connections need.
 
 mod connection;
+mod laggards;
 mod source;
 mod thread;
 
+pub use laggards::{Lag, Laggards};
 pub use source::Sources;
 
 use crate::phase::{Observer, Phase, Progress};
@@ -45,6 +47,8 @@ pub struct Settings {
     pub sources: Sources,
     /// Threads; `None`: one per core, or more if descriptors ask for it.
     pub threads: Option<usize>,
+    /// Connections that lag behind on purpose.
+    pub laggards: Option<Laggards>,
     /// What is done with the connections.
     pub workload: Workload,
 }
@@ -58,6 +62,7 @@ impl Settings {
             server_pid: None,
             sources: Sources::Auto,
             threads: None,
+            laggards: None,
             workload: Workload::default(),
         }
     }
@@ -136,8 +141,12 @@ impl Plan {
                 "give sources and server of one address family",
             ));
         }
+        let threads = threads.min(connections);
+        if let Some(laggards) = settings.laggards {
+            laggards.check(&settings.workload, threads)?;
+        }
         Ok(Self {
-            threads: threads.min(connections),
+            threads,
             settings,
             sources,
         })

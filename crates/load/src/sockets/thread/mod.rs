@@ -5,6 +5,7 @@
 //! registered once.
 
 mod closing;
+mod lagging;
 mod messages;
 mod opening;
 
@@ -41,6 +42,7 @@ pub(super) struct ClientThread<'a> {
     /// Handshakes by when they are given up, the oldest in front; answered ones are skipped.
     handshakes: VecDeque<(u64, u32)>,
     awaiting_peer_close: usize,
+    lagging: lagging::Stage,
     /// Closed loop: when the messages under way were sent, `pipeline` per slot.
     sent_ns: Vec<u64>,
     scratch: Box<[u8]>,
@@ -76,6 +78,7 @@ impl<'a> ClientThread<'a> {
             connections: (0..agenda.connections()).map(connection).collect(),
             handshakes: VecDeque::new(),
             awaiting_peer_close: 0,
+            lagging: lagging::Stage::NotYet,
             sent_ns: vec![0; agenda.turns.active() as usize * agenda.pipeline()],
             scratch: vec![0; SCRATCH_BYTES].into(),
             plan,
@@ -128,10 +131,12 @@ impl<'a> ClientThread<'a> {
         let mut next_due = self.give_up_handshakes(now);
         match phase {
             Phase::Connect => next_due = next_due.min(self.open_due(now)),
-            Phase::Idle => {}
+            Phase::Idle => self.fall_behind(),
             Phase::Warmup | Phase::Hold | Phase::Drain => {
                 self.agenda.times = self.stage.traffic_times();
-                if phase != Phase::Drain {
+                if phase == Phase::Drain {
+                    self.catch_up(phase);
+                } else {
                     self.fill_pipelines();
                     next_due = next_due
                         .min(self.stampede_due(now))
@@ -139,7 +144,10 @@ impl<'a> ClientThread<'a> {
                 }
                 next_due = next_due.min(self.send_due(now)).min(self.open_due(now));
             }
-            Phase::Close => self.close_all(),
+            Phase::Close => {
+                self.catch_up(phase);
+                self.close_all();
+            }
         }
         next_due
     }
