@@ -114,7 +114,7 @@ fn revision(run: &Run) -> String {
 
 fn verdict(better: Better, ratio: Option<Ratio>) -> String {
     let word = match ratio {
-        None => return format!("fewer than {ROUNDS_MIN} rounds"),
+        None => return format!("fewer than {ROUNDS_MIN} rounds above 0"),
         Some(ratio) if ratio.is_no_difference() => "no difference",
         Some(ratio) => match (better, ratio.ratio < 1.0) {
             (Better::Lower, true) | (Better::Higher, false) => "better",
@@ -154,6 +154,6 @@ mod tests {
         );
         assert_eq!(verdict(Better::Lower, ratio(0.8, 0.9, 0.95)), "better");
         assert_eq!(verdict(Better::Higher, ratio(0.8, 0.9, 0.95)), "worse");
-        assert_eq!(verdict(Better::Lower, None), "fewer than 3 rounds");
+        assert_eq!(verdict(Better::Lower, None), "fewer than 3 rounds above 0");
     }
 }
