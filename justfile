@@ -76,7 +76,7 @@ bench-watch *args:
 # What a performance change is held against: `just baseline --out BEFORE`, change, `just baseline --out AFTER`, `just bench-diff BEFORE AFTER`.
 [group('measure')]
 baseline *args:
-    @{{just_executable()}} --justfile {{justfile()}} bench idle echo accept --name baseline --subjects epoll,uring/adaptive {{args}}
+    @{{just_executable()}} --justfile {{justfile()}} bench idle echo accept --name baseline --subjects epoll,uring/adaptive --connections-max 15000 {{args}}
 
 # What changed between two runs of one scenario on one host.
 [group('measure')]

@@ -1,6 +1,6 @@
 //! `roadstead-bench diff BEFORE AFTER`: what a change did, from two runs of one scenario on one host.
 //!
-//! Per cell and subject, the ratio of the medians of the cell's first metric with its 95 % bootstrap interval
+//! Per cell and subject, the ratio of the medians of the cell's first metric with its 99 % bootstrap interval
 //! (10,000 draws of the rounds, seeded). An interval that contains 1 is no difference. What changed between the runs
 //! for every subject alike, the machine's mood, is in the interval only as far as rounds within a run show it: a
 //! subject that the change cannot have touched tells how far to trust the others.
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (before, after) = (load(&args.before)?, load(&args.after)?);
     comparable(&before, &after)?;
     println!(
-        "{}: {} on {}\n{} ({}) against {} ({}); ratio of medians with its 95 % interval\n",
+        "{}: {} on {}\n{} ({}) against {} ({}); ratio of medians with its 99 % interval\n",
         before.scenario,
         before.host.processor,
         before.host.name,
@@ -114,7 +114,7 @@ fn revision(run: &Run) -> String {
 
 fn verdict(better: Better, ratio: Option<Ratio>) -> String {
     let word = match ratio {
-        None => return format!("fewer than {ROUNDS_MIN} rounds"),
+        None => return format!("fewer than {ROUNDS_MIN} rounds above 0"),
         Some(ratio) if ratio.is_no_difference() => "no difference",
         Some(ratio) => match (better, ratio.ratio < 1.0) {
             (Better::Lower, true) | (Better::Higher, false) => "better",
@@ -154,6 +154,6 @@ mod tests {
         );
         assert_eq!(verdict(Better::Lower, ratio(0.8, 0.9, 0.95)), "better");
         assert_eq!(verdict(Better::Higher, ratio(0.8, 0.9, 0.95)), "worse");
-        assert_eq!(verdict(Better::Lower, None), "fewer than 3 rounds");
+        assert_eq!(verdict(Better::Lower, None), "fewer than 3 rounds above 0");
     }
 }

@@ -14,8 +14,7 @@ pub(crate) struct Measured {
     /// Slab memory since before the first connection, with all of them open and silent; both ends.
     pub(crate) kernel: SlabGrowth,
     before: Moment,
-    connected: Moment,
-    /// Open and silent: the same as `connected` if there was no idle phase.
+    /// All open, and silent if there was an idle phase.
     idle: Moment,
     /// Where measured traffic begins and ends.
     traffic: Option<(Moment, Moment)>,
@@ -65,9 +64,10 @@ impl Measured {
         (messages > 0).then(|| until.cpu_ns_since(from) / messages as f64)
     }
 
-    /// Server CPU per connection until all were open, in nanoseconds.
+    /// Server CPU per connection until all were open and silent, in nanoseconds. A handshake is over before the server
+    /// has accepted, so the silence belongs to it.
     pub(crate) fn cpu_ns_per_accept(&self) -> f64 {
-        self.connected.cpu_ns_since(&self.before) / self.connections() as f64
+        self.idle.cpu_ns_since(&self.before) / self.connections() as f64
     }
 
     /// Whether kernel memory was counted object by object, so that one subject can be told from another.
@@ -155,7 +155,6 @@ pub(crate) fn measure(
         report,
         kernel,
         before: before.moment,
-        connected: connected.moment,
         idle: sampler.idle.map_or(connected.moment, |idle| idle.moment),
         traffic: sampler.traffic_from.zip(sampler.traffic_until),
     })

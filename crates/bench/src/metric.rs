@@ -120,7 +120,6 @@ pub(crate) const MESSAGES_PER_SECOND: Metric = higher("messages_per_second", "me
     Some(it.report.messages_per_second)
 });
 
-/// From the first handshake until the last connection is accepted.
 pub(crate) const CPU_PER_ACCEPT: Metric =
     lower("cpu_us_per_accept", "CPU µs/connection", 2, |it| {
         Some(it.cpu_ns_per_accept() / 1e3)

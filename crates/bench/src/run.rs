@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// What to measure: names of scenarios, or all
     #[arg(required = true, value_parser = PossibleValuesParser::new(names()))]
     scenarios: Vec<String>,
-    /// Who is measured: epoll, uring/<policy>, bare, contenders by name, or ours, contenders, all; the first is
+    /// Who is measured: epoll, uring/POLICY, bare, contenders by name, or ours, contenders, all; the first is
     /// what ratios refer to
     #[arg(long, value_delimiter = ',', default_value = "all")]
     subjects: Vec<String>,
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     /// What the run is called in its folder's name [default: its scenarios]
     #[arg(long)]
     name: Option<String>,
-    /// The folder to make [default: bench-results/<date>-<host>-<name>]
+    /// The folder to make [default: bench-results/DATE-HOST-NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Where contenders are [default: crates/contenders/target/release of this repository]

@@ -35,8 +35,8 @@ const RESAMPLES: usize = 10_000;
 const SEED: u64 = 0x0526_0AD5;
 /// Rounds from which an interval can be drawn at all: of two there are three different draws.
 pub(crate) const ROUNDS_MIN: usize = 3;
-/// What the interval is to cover.
-const CONFIDENCE: f64 = 0.95;
+/// What the interval is to cover: of a dozen cells, none should differ by chance.
+const CONFIDENCE: f64 = 0.99;
 
 /// How much larger one median is than another, and between which bounds that ratio lies.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +47,7 @@ pub(crate) struct Ratio {
 }
 
 impl Ratio {
-    /// `after`'s median over `before`'s, with the 95 % percentile bootstrap interval: both sets of rounds are drawn
+    /// `after`'s median over `before`'s, with the 99 % percentile bootstrap interval: both sets of rounds are drawn
     /// anew, each from itself, 10,000 times. `None` for too few rounds, or for values that are not above 0.
     pub(crate) fn of_medians(before: &[f64], after: &[f64]) -> Option<Self> {
         let enough = before.len().min(after.len()) >= ROUNDS_MIN;

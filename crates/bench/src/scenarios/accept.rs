@@ -3,8 +3,6 @@
 use super::{Cell, Scale, Scenario, Who};
 use crate::metric::{ACCEPTS_PER_CPU_SECOND, CONNECT_P99, CPU_PER_ACCEPT};
 use roadstead_host::quantity::grouped;
-use roadstead_load::Workload;
-use std::time::Duration;
 
 pub(super) const ACCEPT: Scenario = Scenario {
     name: "accept",
@@ -14,10 +12,7 @@ pub(super) const ACCEPT: Scenario = Scenario {
 };
 
 fn cells(scale: &Scale) -> Vec<Cell> {
-    let workload = Workload {
-        idle: Duration::ZERO,
-        ..scale.silent(15_000)
-    };
+    let workload = scale.silent(15_000);
     let connections = workload.connections;
     vec![Cell {
         name: format!("{connections}"),
