@@ -40,4 +40,4 @@ pub use error::Error;
 pub use phase::{Observer, Phase, Progress, Timeline};
 pub use report::{Host, Mode, Percentiles, Report};
 pub use usage::{ProcessSample, Sample, ServerUsage, Usage};
-pub use workload::{Active, MESSAGE_BYTES_MAX, Pattern, Protocol, Traffic, Workload};
+pub use workload::{Active, MESSAGE_BYTES_MAX, Pattern, Protocol, Side, Traffic, Workload};

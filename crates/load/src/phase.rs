@@ -134,6 +134,11 @@ impl Stage {
             .copied()
     }
 
+    /// Whether the server has been told to stop and to close all connections.
+    pub(crate) fn drains(&self, workload: &Workload) -> bool {
+        workload.server_closes() && self.phase() == Some(Phase::Close)
+    }
+
     pub(crate) fn waker(&self, thread: usize) -> &OwnedFd {
         &self.wakers[thread]
     }
@@ -188,6 +193,10 @@ pub struct Timeline {
     pub connect_seconds: f64,
     /// Seconds of measured traffic, or of silence.
     pub hold_seconds: f64,
+    /// Seconds from the first close to the last.
+    pub close_seconds: f64,
+    /// The same if the server closed: from when it was told to stop.
+    pub drain_seconds: Option<f64>,
     /// Seconds from start to end.
     pub total_seconds: f64,
     /// Whether somebody ended the run early.
@@ -203,6 +212,8 @@ pub(crate) struct Controller<'a> {
     pub(crate) published: &'a [Arc<Published>],
     pub(crate) done: Receiver<Done>,
     pub(crate) observer: &'a mut dyn Observer,
+    /// Tells the server to stop.
+    pub(crate) end_server: &'a dyn Fn(),
 }
 
 /// When a phase ends though its threads are not done.
@@ -246,6 +257,11 @@ impl Controller<'_> {
                 self.stage.begin_traffic(self.workload);
             }
             self.stage.enter(phase as u8);
+            let drains = phase == Phase::Close && self.workload.server_closes();
+            if drains {
+                // After the threads were told: what the server closes from now on, it was asked to.
+                (self.end_server)();
+            }
             let phase_end = self.wait(phase, limit);
             if phase_end != End::Over && end == End::Over {
                 self.stage.traffic_until_ns.store(0, Ordering::Relaxed);
@@ -255,8 +271,10 @@ impl Controller<'_> {
             match phase {
                 Phase::Connect => timeline.connect_seconds = took,
                 Phase::Hold => timeline.hold_seconds = took,
+                Phase::Close => timeline.close_seconds = took,
                 _ => {}
             }
+            timeline.drain_seconds = drains.then_some(took);
             let progress = self.progress();
             self.observer.phase_over(phase, &progress);
         }

@@ -279,6 +279,59 @@ fn closes_and_resets_by_the_server_are_counted() {
 }
 
 #[test]
+fn a_server_that_drains_closes_everything_in_order() {
+    // Under way as well: what is lost of a close is sent again, from either side.
+    for network in ["", "--drop 2% --reorder 2%"] {
+        let run = Run::new(&format!(
+            "-c 500 --rate 1k --hold 1s --end server {network}"
+        ));
+        let run = run.with_server("--drain");
+        let report = run.spotless();
+        assert_eq!(count(&report, "closed"), 500, "{report:#}");
+        assert_eq!(count(&report, "cut_off"), 0, "{report:#}");
+        assert_eq!(report["server_ended"], Value::Null, "{report:#}");
+        let timeline = &report["timeline"];
+        assert_eq!(timeline["drain_seconds"], timeline["close_seconds"]);
+        assert!(timeline["drain_seconds"].as_f64() > Some(0.0));
+    }
+    let report = Run::new("-c 100 --hold 200ms").spotless();
+    assert_eq!(report["timeline"]["drain_seconds"], Value::Null);
+}
+
+#[test]
+fn what_a_drain_cuts_off_is_counted_apart() {
+    let run = Run::new("-c 100 --rate 1k --hold 1s --end server").with_server("--drain 30");
+    let output = run.output();
+    let report = run.report();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    // The first one that the server saw only asked whether it listens.
+    assert_eq!(
+        (count(&report, "closed"), count(&report, "cut_off")),
+        (70, 30),
+        "{report:#}"
+    );
+    assert_eq!(count(&report, "lost"), 0, "{report:#}");
+    assert_eq!(report["reasons"]["reset by the server"], 30);
+    run.assert_nothing_left();
+}
+
+#[test]
+fn a_server_that_closes_nothing_leaves_them_unclosed() {
+    let run = Run::new("-c 50 --hold 200ms --grace 500ms --server-stop 500ms --end server");
+    let run = run.with_server("--drain 50 --stay");
+    let output = run.output();
+    let report = run.report();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    assert_eq!(count(&report, "unclosed"), 50, "{report:#}");
+    assert!(
+        report["server_ended"]
+            .as_str()
+            .is_some_and(|how| how.contains("killed"))
+    );
+    run.assert_nothing_left();
+}
+
+#[test]
 fn refused_handshakes_are_failures() {
     // The ramp is slow enough that none is in the backlog when the server stops to listen.
     let run = Run::new("-c 100 --ramp 100 --rate 200 --hold 1s").with_server("--refuse-after 50");

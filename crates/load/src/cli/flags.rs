@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use roadstead_host::quantity::parse_count;
 use roadstead_load::sockets::{Settings, Sources};
 use roadstead_load::tun::{self, Faults};
-use roadstead_load::{Active, Pattern, Protocol, Traffic, Workload};
+use roadstead_load::{Active, Pattern, Protocol, Side, Traffic, Workload};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -174,6 +174,9 @@ pub(super) struct WorkloadFlags {
     /// How the load is spread over time
     #[arg(long, value_enum, default_value = "uniform")]
     pattern: PatternFlag,
+    /// Who closes the connections in the end
+    #[arg(long, value_enum, default_value = "client")]
+    end: EndFlag,
 }
 
 impl WorkloadFlags {
@@ -205,6 +208,10 @@ impl WorkloadFlags {
                 PatternFlag::Uniform => Pattern::Uniform,
                 PatternFlag::Bursty => Pattern::Bursty,
                 PatternFlag::Stampede => Pattern::Stampede,
+            },
+            closed_by: match self.end {
+                EndFlag::Client => Side::Client,
+                EndFlag::Server => Side::Server,
             },
         }
     }
@@ -243,6 +250,14 @@ enum PatternFlag {
     Bursty,
     /// Half-way through the hold everybody is dropped and reconnects at once
     Stampede,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EndFlag {
+    /// This tool does, one after the other
+    Client,
+    /// The server does: it is told to stop (SIGTERM) while all are open, and the time it takes is measured
+    Server,
 }
 
 #[derive(Clone, Copy, Debug)]

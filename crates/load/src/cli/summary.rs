@@ -43,11 +43,20 @@ fn write_counts(out: &mut String, report: &Report) -> std::fmt::Result {
         grouped(report.messages_per_second as u64),
         timeline.hold_seconds,
     )?;
+    if let Some(seconds) = timeline.drain_seconds {
+        writeln!(
+            out,
+            "{} closed in order by the server in {seconds:.1} s, {} cut off",
+            grouped(counters.closed),
+            grouped(counters.cut_off),
+        )?;
+    }
     writeln!(
         out,
-        "errors: {} failed, {} lost, {} unanswered, {} wrong bytes",
+        "errors: {} failed, {} lost, {} cut off, {} unanswered, {} wrong bytes",
         grouped(counters.failed),
         grouped(counters.lost),
+        grouped(counters.cut_off),
         grouped(counters.unanswered),
         grouped(counters.wrong_bytes),
     )?;

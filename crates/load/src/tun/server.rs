@@ -4,6 +4,7 @@ use super::sys;
 use crate::Error;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -14,6 +15,8 @@ use std::time::Duration;
 pub(super) struct Server {
     name: String,
     child: Child,
+    /// Whether it was told to stop.
+    told: Cell<bool>,
 }
 
 impl Server {
@@ -40,7 +43,11 @@ impl Server {
                 "check its path",
             )
         })?;
-        Ok(Self { name, child })
+        Ok(Self {
+            name,
+            child,
+            told: Cell::new(false),
+        })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -61,16 +68,24 @@ impl Server {
         }
     }
 
-    /// Tells it to stop and waits; returns how it had ended if it did so before it was told.
+    /// Tells it to stop. Once: a second signal ends a server that drains.
+    pub(super) fn tell_to_stop(&self) {
+        if !self.told.replace(true) {
+            self.signal(Signal::TERM);
+        }
+    }
+
+    /// Tells it to stop, if that has not been done, and waits; returns how it had ended if it did so before it
+    /// was told.
     pub(super) fn stop(mut self, limit: Duration) -> Result<Option<String>, Error> {
         if let Ok(Some(status)) = self.child.try_wait() {
-            return Ok(Some(status.to_string()));
+            return Ok((!self.told.get()).then(|| status.to_string()));
         }
         let what = |error| Error::new(format!("cannot wait for {} ({error})", self.name), "see ps");
         let process =
             rustix::process::pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())
                 .map_err(what)?;
-        self.signal(Signal::TERM);
+        self.tell_to_stop();
         let timeout = Timespec {
             tv_sec: limit.as_secs() as _,
             tv_nsec: limit.subsec_nanos().into(),

@@ -67,6 +67,8 @@ pub struct Workload {
     pub churn_per_second: f64,
     /// How the load is spread over time.
     pub pattern: Pattern,
+    /// Who closes the connections in the end.
+    pub closed_by: Side,
 }
 
 impl Default for Workload {
@@ -86,6 +88,7 @@ impl Default for Workload {
             protocol: Protocol::Echo,
             churn_per_second: 0.0,
             pattern: Pattern::Uniform,
+            closed_by: Side::Client,
         }
     }
 }
@@ -153,6 +156,16 @@ impl Protocol {
     }
 }
 
+/// One end of the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// This tool.
+    Client,
+    /// The server: it is told to stop (SIGTERM) while all connections are open.
+    Server,
+}
+
 /// How the load is spread over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -169,6 +182,11 @@ impl Workload {
     /// Bytes of one message on the wire.
     pub(crate) fn wire_bytes(&self) -> usize {
         self.protocol.header_bytes() + self.message_bytes
+    }
+
+    /// Whether the server closes the connections in the end.
+    pub(crate) fn server_closes(&self) -> bool {
+        self.closed_by == Side::Server
     }
 
     /// Refuses what cannot be carried out, with what would be accepted.

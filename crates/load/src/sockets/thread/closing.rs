@@ -61,17 +61,20 @@ impl ClientThread<'_> {
         u64::MAX
     }
 
-    /// Sends our FIN on all connections; gives up what is not open.
+    /// Sends our FIN on all connections, unless the server is to send its own first; gives up what is not open.
     pub(super) fn close_all(&mut self) {
         if !self.done.pending(Phase::Close) || self.awaiting_peer_close > 0 {
             return;
         }
         self.agenda.stop_opening();
+        let server_closes = self.plan.settings.workload.server_closes();
         for index in 0..self.connections.len() {
             let connection = &mut self.connections[index];
             if connection.is_open() {
-                connection.finish_sending();
-                self.awaiting_peer_close += 1;
+                if !server_closes {
+                    connection.finish_sending();
+                    self.awaiting_peer_close += 1;
+                }
             } else if connection.state == State::AwaitsHandshake {
                 connection.drop_socket(State::Over);
                 self.agenda.handshake_over();

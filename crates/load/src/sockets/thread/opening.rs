@@ -83,10 +83,28 @@ impl ClientThread<'_> {
     }
 
     pub(super) fn lost(&mut self, index: usize, why: &str) {
-        self.tally.counters.lost += 1;
-        self.tally.counters.open -= 1;
+        let cut_off = self.server_drains();
+        let counters = &mut self.tally.counters;
+        *(if cut_off {
+            &mut counters.cut_off
+        } else {
+            &mut counters.lost
+        }) += 1;
+        counters.open -= 1;
         self.tally.because(why);
         self.give_up(index);
+    }
+
+    /// Both sides have closed, as one of them was asked to.
+    pub(super) fn closed_in_order(&mut self, index: usize) {
+        self.tally.counters.open -= 1;
+        self.tally.counters.closed += 1;
+        self.give_up(index);
+    }
+
+    /// Whether the server has been told to stop and to close all connections.
+    pub(super) fn server_drains(&self) -> bool {
+        self.stage.drains(&self.plan.settings.workload)
     }
 
     /// Nothing will be answered on this connection any more.

@@ -84,10 +84,14 @@ impl Client<'_> {
         u64::MAX
     }
 
-    /// Closes the connections in turn; gives up what is not open.
+    /// Closes the connections in turn, or lets the server do it; gives up what is not open.
     pub(super) fn close_due(&mut self, now: u64) {
         if self.closing == 0 {
             self.agenda.stop_opening();
+            if self.plan.settings.workload.server_closes() {
+                self.closing = self.records.len() as u32;
+                self.give_up_handshakes();
+            }
         }
         for _ in 0..CLOSES_PER_TURN {
             if self.closing as usize == self.records.len()
@@ -107,14 +111,54 @@ impl Client<'_> {
                     self.awaiting_peer_close += 1;
                     self.records[index as usize].set_state(State::AwaitsPeerClose);
                 }
-                State::AwaitsHandshake => {
-                    self.agenda.handshake_over();
-                    self.send_reset(index);
-                    self.give_up(index);
-                }
+                State::AwaitsHandshake => self.give_up_handshake(index),
                 _ => {}
             }
         }
+    }
+
+    fn give_up_handshakes(&mut self) {
+        let begun = |index: &u32| self.records[*index as usize].state() == State::AwaitsHandshake;
+        let begun: Vec<u32> = self.flights.keys().copied().filter(begun).collect();
+        for index in begun {
+            self.give_up_handshake(index);
+        }
+    }
+
+    fn give_up_handshake(&mut self, index: u32) {
+        self.agenda.handshake_over();
+        self.send_reset(index);
+        self.give_up(index);
+    }
+
+    /// The server has closed its side of an open connection: we close ours, in the segment that acknowledges it.
+    pub(super) fn follow(&mut self, index: u32, now: u64) {
+        let record = &self.records[index as usize];
+        let mut flight = self
+            .flights
+            .get(&index)
+            .copied()
+            .unwrap_or_else(|| Flight::of(record));
+        flight.fin_at = Some(flight.high);
+        if self.server_drains() {
+            self.closed_in_order(index);
+        } else {
+            self.lost(index, "closed by the server");
+        }
+        let record = &mut self.records[index as usize];
+        record.set_state(State::AwaitsCloseAck);
+        record.set_owes_ack(true);
+        self.transmit(index, flight, now);
+        if self.records[index as usize].owes_ack() {
+            self.send_ack(index);
+        }
+    }
+
+    /// Both sides have closed, as one of them was asked to.
+    pub(super) fn closed_in_order(&mut self, index: u32) {
+        self.tally.counters.open -= 1;
+        self.tally.counters.closed += 1;
+        self.agenda.outstanding -= self.outstanding(index);
     }
 
     /// The server has closed, dropped or forgotten a connection.
@@ -129,8 +173,14 @@ impl Client<'_> {
             State::AwaitsPeerClose => self.awaiting_peer_close -= 1,
             _ => {}
         }
-        self.tally.counters.lost += 1;
-        self.tally.counters.open -= 1;
+        let cut_off = self.server_drains();
+        let counters = &mut self.tally.counters;
+        *(if cut_off {
+            &mut counters.cut_off
+        } else {
+            &mut counters.lost
+        }) += 1;
+        counters.open -= 1;
         self.tally.because(why);
         self.give_up(index);
     }

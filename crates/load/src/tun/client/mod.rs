@@ -184,7 +184,14 @@ impl<'a> Client<'a> {
     fn is_done(&self, phase: Phase) -> bool {
         let all_closed =
             self.closing as usize == self.records.len() && self.awaiting_peer_close == 0;
-        (phase != Phase::Close || all_closed) && self.agenda.is_done(phase)
+        let followed =
+            !self.server_drains() || (self.tally.counters.open == 0 && self.flights.is_empty());
+        (phase != Phase::Close || (all_closed && followed)) && self.agenda.is_done(phase)
+    }
+
+    /// Whether the server has been told to stop and to close all connections.
+    fn server_drains(&self) -> bool {
+        self.stage.drains(&self.plan.settings.workload)
     }
 
     /// Bytes of a message, which fit the offsets: a message is at most 1 MiB and a header.
@@ -226,7 +233,11 @@ impl<'a> Client<'a> {
             let index = self.agenda.turns.connection(slot) as u32;
             self.tally.counters.unanswered += self.outstanding(index);
         }
-        let awaits_close = |record: &&Record| record.state() == State::AwaitsPeerClose;
+        let server_closes = self.plan.settings.workload.server_closes();
+        let awaits_close = |record: &&Record| {
+            let state = record.state();
+            state == State::AwaitsPeerClose || (server_closes && state.is_open())
+        };
         self.tally.counters.unclosed = self.records.iter().filter(awaits_close).count() as u64;
         self.tally.counters.open = 0;
         self.tally.counters.packets_refused = self.wire.refused;
