@@ -17,8 +17,10 @@ use std::collections::BTreeMap;
 pub struct Report {
     /// How the connections were carried.
     pub mode: Mode,
-    /// Connections that were asked for.
+    /// Connections that the run was made with.
     pub connections: usize,
+    /// Connections that were asked for: more, if they did not fit into the host's memory.
+    pub asked_connections: usize,
     /// What was counted.
     #[serde(flatten)]
     pub counters: Counters,
@@ -132,9 +134,14 @@ impl Report {
             usage,
         } = outcome;
         let hold = timeline.hold_seconds.max(f64::MIN_POSITIVE);
+        let asked = match &mode {
+            Mode::Tun { settings, .. } => settings.fit.map(|fit| fit.asked_connections),
+            Mode::Sockets { .. } => None,
+        };
         Self {
             mode,
             connections: workload.connections,
+            asked_connections: asked.unwrap_or(workload.connections),
             counters: tally.counters,
             reasons: tally.reasons,
             messages_per_second: tally.counters.measured_messages as f64 / hold,

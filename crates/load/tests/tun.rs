@@ -290,6 +290,9 @@ fn a_server_that_drains_closes_everything_in_order() {
         assert_eq!(count(&report, "closed"), 500, "{report:#}");
         assert_eq!(count(&report, "cut_off"), 0, "{report:#}");
         assert_eq!(report["server_ended"], Value::Null, "{report:#}");
+        // Ours, and the one that asked whether it listens.
+        assert_eq!(report["server_counters"]["counters"]["opened"], 501);
+        assert_eq!(report["server_counters"]["accounts_close"], true);
         let timeline = &report["timeline"];
         assert_eq!(timeline["drain_seconds"], timeline["close_seconds"]);
         assert!(timeline["drain_seconds"].as_f64() > Some(0.0));
@@ -329,6 +332,35 @@ fn a_server_that_closes_nothing_leaves_them_unclosed() {
             .is_some_and(|how| how.contains("killed"))
     );
     run.assert_nothing_left();
+}
+
+#[test]
+fn a_run_that_does_not_fit_is_made_smaller_and_the_server_told() {
+    let files = tempfile::tempdir().expect("a directory");
+    let json = files.path().join("run.json");
+    // A host of little memory, as far as the tool can see.
+    let script = format!(
+        "printf 'MemTotal: 9000000 kB\nMemAvailable: 600000 kB\n' > {files}/meminfo \
+         && mount --bind {files}/meminfo /proc/meminfo && exec {LOAD} tun --fit -c 50k --hold 100ms --json {json} \
+         -- sh -c 'echo {{connections}} > {files}/told; exec python3 {ECHO} 10.0.0.1 8080'",
+        files = files.path().display(),
+        json = json.display(),
+    );
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", &script])
+        .output()
+        .expect("unshare");
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(&json).expect("a report")).expect("JSON");
+    let connections = count(&report, "connections");
+    assert!((1000..50_000).contains(&connections), "{errors}");
+    assert_eq!(count(&report, "asked_connections"), 50_000);
+    assert_eq!(count(&report, "established"), connections);
+    assert!(errors.contains("are opened instead"), "{errors}");
+    let told = std::fs::read_to_string(files.path().join("told")).expect("a server that was told");
+    assert_eq!(told.trim(), connections.to_string());
 }
 
 #[test]

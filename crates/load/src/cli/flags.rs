@@ -80,6 +80,9 @@ pub(super) struct TunFlags {
     /// Threads, each with a device of its own [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Open fewer connections if the host's available memory does not hold as many as asked for
+    #[arg(long)]
+    pub(super) fit: bool,
     #[command(flatten)]
     faults: FaultFlags,
     #[command(flatten)]

@@ -27,6 +27,13 @@ fn write_counts(out: &mut String, report: &Report) -> std::fmt::Result {
         (_, true) => ", ended early: no connection was left",
         _ => "",
     };
+    if report.asked_connections > report.connections {
+        writeln!(
+            out,
+            "{} connections were asked for, and did not fit into the available memory",
+            grouped(report.asked_connections as u64),
+        )?;
+    }
     writeln!(
         out,
         "{} of {} connections established in {:.1} s; {:.1} s in all{ended}",

@@ -17,6 +17,7 @@
 
 mod address;
 mod client;
+mod fit;
 mod namespace;
 mod record;
 mod segment;
@@ -25,6 +26,7 @@ mod sys;
 mod timers;
 mod wire;
 
+pub use fit::Fit;
 pub use wire::Faults;
 
 use crate::phase::{Observer, Phase, Progress};
@@ -48,7 +50,8 @@ const INTERRUPTED_STOP: Duration = Duration::from_secs(3);
 /// A run with a user-space client, and the server it starts for it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
-    /// The server: a program and its arguments.
+    /// The server: a program and its arguments; [`CONNECTIONS_PLACEHOLDER`] in them becomes the number of
+    /// connections.
     #[serde(serialize_with = "words")]
     pub command: Vec<OsString>,
     /// The port it listens on, at 10.0.0.1 or at all addresses.
@@ -69,6 +72,8 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// What happens to packets on the way.
     pub faults: Faults,
+    /// What [`Settings::fit_to`] has found out, if it was asked.
+    pub fit: Option<Fit>,
     /// What is done with the connections.
     pub workload: Workload,
 }
@@ -83,13 +88,28 @@ impl Settings {
             server_stop: Duration::from_secs(30),
             threads: None,
             faults: Faults::default(),
+            fit: None,
             workload: Workload::default(),
         }
     }
 }
 
+/// Stands for the number of connections in the server command.
+pub const CONNECTIONS_PLACEHOLDER: &str = "{connections}";
+
 fn words<S: serde::Serializer>(command: &[OsString], out: S) -> Result<S::Ok, S::Error> {
     out.collect_seq(command.iter().map(|word| word.to_string_lossy()))
+}
+
+/// The command with the placeholder replaced.
+fn with_connections(command: &[OsString], connections: usize) -> Vec<OsString> {
+    let replace = |word: &OsString| match word.to_str() {
+        Some(text) => text
+            .replace(CONNECTIONS_PLACEHOLDER, &connections.to_string())
+            .into(),
+        None => word.clone(), // no text, and so not in it
+    };
+    command.iter().map(replace).collect()
 }
 
 /// Settings, and what follows from them and from the host.
@@ -99,10 +119,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(settings: Settings) -> Result<Self, Error> {
+    fn new(mut settings: Settings) -> Result<Self, Error> {
         settings.workload.check()?;
         settings.faults.check()?;
         let connections = settings.workload.connections;
+        settings.command = with_connections(&settings.command, connections);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = settings
             .threads
@@ -146,7 +167,7 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
         let wire = Wire::new(wire::open_device(thread)?, settings.faults, thread);
         wires.push(Mutex::new(Some(wire)));
     }
-    let mut server = Server::start(&settings.command)?;
+    let mut server = Server::start(&plan.settings.command)?;
     let address = SocketAddr::from((SERVER, settings.port));
     listening::wait_for(address, settings.server_wait, || {
         let progress = Progress::default();
@@ -173,7 +194,7 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
     })?;
     let mut report = Report::new(
         Mode::Tun {
-            settings: settings.clone(),
+            settings: plan.settings.clone(),
             threads: plan.threads,
         },
         &settings.workload,
