@@ -39,5 +39,5 @@ pub use counters::Counters;
 pub use error::Error;
 pub use phase::{Observer, Phase, Progress, Timeline};
 pub use report::{Host, Mode, Percentiles, Report};
-pub use usage::{ProcessSample, Sample, ServerUsage, Usage};
+pub use usage::{BytesPerConnection, CpuPerConnection, ProcessSample, Sample, ServerUsage, Usage};
 pub use workload::{Active, MESSAGE_BYTES_MAX, Pattern, Protocol, Side, Traffic, Workload};

@@ -191,6 +191,8 @@ pub(crate) enum Done {
 pub struct Timeline {
     /// Seconds from the first connection attempt to the last handshake.
     pub connect_seconds: f64,
+    /// Seconds of traffic before what is measured.
+    pub warmup_seconds: f64,
     /// Seconds of measured traffic, or of silence.
     pub hold_seconds: f64,
     /// Seconds from the first close to the last.
@@ -270,6 +272,7 @@ impl Controller<'_> {
             let took = began.elapsed().as_secs_f64();
             match phase {
                 Phase::Connect => timeline.connect_seconds = took,
+                Phase::Warmup => timeline.warmup_seconds = took,
                 Phase::Hold => timeline.hold_seconds = took,
                 Phase::Close => timeline.close_seconds = took,
                 _ => {}

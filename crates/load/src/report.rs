@@ -30,6 +30,8 @@ pub struct Report {
     pub messages_per_second: f64,
     /// Latency of the measured messages; open loop: from when each was due.
     pub latency_us: Percentiles,
+    /// Latency of the messages before them, during the warm-up.
+    pub latency_warmup_us: Percentiles,
     /// From when a connection should have been opened until its handshake was over.
     pub connect_us: Percentiles,
     /// What server, kernel and tool used.
@@ -39,6 +41,8 @@ pub struct Report {
     pub host: Host,
     /// How a server that the run had started ended, if not because it was told to in the end.
     pub server_ended: Option<String>,
+    /// The last counters that the server printed as JSON: an object with `counters` and `accounts_close`.
+    pub server_counters: Option<serde_json::Value>,
     /// How long it all took.
     pub timeline: Timeline,
     /// The whole latency histogram, in nanoseconds.
@@ -146,10 +150,12 @@ impl Report {
             reasons: tally.reasons,
             messages_per_second: tally.counters.measured_messages as f64 / hold,
             latency_us: Percentiles::of_ns(&tally.latency_ns),
+            latency_warmup_us: Percentiles::of_ns(&tally.warmup_ns),
             connect_us: Percentiles::of_ns(&tally.connect_ns),
             usage,
             host: Host::read(),
             server_ended: None,
+            server_counters: None,
             timeline,
             latency_ns: tally.latency_ns,
         }

@@ -15,6 +15,8 @@ const P99_EVERY_NS: u64 = 500_000_000;
 pub(crate) struct Tally {
     pub(crate) counters: Counters,
     pub(crate) latency_ns: Histogram<u64>,
+    /// Of messages before the measured part of the traffic.
+    pub(crate) warmup_ns: Histogram<u64>,
     pub(crate) connect_ns: Histogram<u64>,
     pub(crate) reasons: BTreeMap<String, u64>,
     published: Arc<Published>,
@@ -26,6 +28,7 @@ impl Tally {
         Self {
             counters: Counters::default(),
             latency_ns: histogram(),
+            warmup_ns: histogram(),
             connect_ns: histogram(),
             reasons: BTreeMap::new(),
             published,
@@ -56,6 +59,7 @@ impl Tally {
         self.counters.add(&other.counters);
         for (mine, theirs) in [
             (&mut self.latency_ns, &other.latency_ns),
+            (&mut self.warmup_ns, &other.warmup_ns),
             (&mut self.connect_ns, &other.connect_ns),
         ] {
             mine.add(theirs).expect("histograms of one shape");

@@ -279,6 +279,41 @@ fn closes_and_resets_by_the_server_are_counted() {
 }
 
 #[test]
+fn the_report_says_where_memory_and_cpu_time_go() {
+    let run = Run::new("-c 2k --rate 1k --warmup 500ms --hold 1s");
+    let output = run.output();
+    let report = run.report();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let bytes = &report["bytes_per_connection"];
+    let of = |part: &Value| part.as_f64().unwrap_or_else(|| panic!("{bytes:#}"));
+    let caches = bytes["slab_caches"].as_object().expect("caches");
+    // A tcp_sock has more than two thousand bytes on any kernel, and one of a connection's is the server's.
+    assert!(
+        caches.get("TCP").is_some_and(|tcp| of(tcp) > 1500.0),
+        "{bytes:#}"
+    );
+    let parts = ["server_user", "slab_rest", "socket_buffers", "tool_user"];
+    let sum = parts.iter().map(|part| of(&bytes[*part])).sum::<f64>()
+        + caches.values().map(of).sum::<f64>();
+    assert!((of(&bytes["total"]) - sum).abs() < 1.0, "{bytes:#}");
+    for how in ["opened", "closed"] {
+        let cpu = &report[format!("cpu_us_per_connection_{how}")];
+        assert!(cpu["server"].as_f64() > Some(0.0), "{cpu}");
+        assert!(cpu["tool"].as_f64() > Some(0.0), "{cpu}");
+    }
+    assert_eq!(report["latency_warmup_us"]["count"], 500);
+    assert_eq!(report["latency_us"]["count"], 1000);
+    let summary = text(&output.stdout);
+    for line in [
+        "a warm-up of 0.5 s, 500 replies",
+        "slab, TCP",
+        "CPU per connection closed",
+    ] {
+        assert!(summary.contains(line), "{summary}");
+    }
+}
+
+#[test]
 fn a_server_that_drains_closes_everything_in_order() {
     // Under way as well: what is lost of a close is sent again, from either side.
     for network in ["", "--drop 2% --reorder 2%"] {
@@ -298,6 +333,7 @@ fn a_server_that_drains_closes_everything_in_order() {
         assert!(timeline["drain_seconds"].as_f64() > Some(0.0));
     }
     let report = Run::new("-c 100 --hold 200ms").spotless();
+    assert_eq!(report["server_counters"], Value::Null);
     assert_eq!(report["timeline"]["drain_seconds"], Value::Null);
 }
 

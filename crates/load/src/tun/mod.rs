@@ -20,6 +20,7 @@ mod client;
 mod fit;
 mod namespace;
 mod record;
+mod said;
 mod segment;
 mod server;
 mod sys;
@@ -201,10 +202,12 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
         outcome,
     );
     let hurried = report.timeline.interrupted;
-    report.server_ended = server.stop(if hurried {
+    let end = server.stop(if hurried {
         settings.server_stop.min(INTERRUPTED_STOP)
     } else {
         settings.server_stop
     })?;
+    report.server_ended = end.unasked;
+    report.server_counters = end.counters;
     Ok(report)
 }

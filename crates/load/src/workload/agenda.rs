@@ -191,11 +191,12 @@ impl Agenda {
                 Traffic::OpenLoop { .. } => self.due_ns(slot, number),
                 Traffic::None => continue,
             };
+            let took = now.saturating_sub(began);
             if began >= self.times.record_from_ns {
                 tally.counters.measured_messages += 1;
-                tally
-                    .latency_ns
-                    .saturating_record(now.saturating_sub(began));
+                tally.latency_ns.saturating_record(took);
+            } else {
+                tally.warmup_ns.saturating_record(took);
             }
         }
     }
