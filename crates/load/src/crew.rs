@@ -5,7 +5,7 @@ use crate::counters::Published;
 use crate::phase::{Controller, DoneOnce, Observer, Stage, Timeline};
 use crate::tally::Tally;
 use crate::usage::{Usage, UsageObserver};
-use crate::workload::Workload;
+use crate::workload::{Herd, Workload};
 use std::io;
 use std::num::NonZeroU64;
 use std::sync::{Arc, mpsc};
@@ -36,6 +36,7 @@ pub(crate) struct Outcome {
     pub(crate) timeline: Timeline,
     pub(crate) tally: Tally,
     pub(crate) usage: Usage,
+    pub(crate) herd: Arc<Herd>,
 }
 
 /// Runs `work` on as many threads as ordered, from the first phase to the last.
@@ -99,6 +100,7 @@ pub(crate) fn run(
         timeline,
         tally,
         usage: observer.finish(),
+        herd: stage.herd,
     })
 }
 

@@ -14,7 +14,7 @@
 use crate::Error;
 use crate::clock::Clock;
 use crate::counters::{Counters, Published};
-use crate::workload::{Traffic, Workload};
+use crate::workload::{Herd, Traffic, Workload};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 use serde::Serialize;
@@ -96,6 +96,8 @@ pub(crate) struct Stage {
     traffic_from_ns: AtomicU64,
     record_from_ns: AtomicU64,
     traffic_until_ns: AtomicU64,
+    /// Who is away in a stampede.
+    pub(crate) herd: Arc<Herd>,
     /// One per thread: written to when the phase changes.
     wakers: Vec<OwnedFd>,
 }
@@ -114,6 +116,7 @@ impl Stage {
             (0..threads).map(|_| eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC));
         Ok(Self {
             clock: Clock::start(),
+            herd: Arc::new(Herd::new(threads)),
             phase: AtomicU8::new(Phase::Connect as u8),
             traffic_from_ns: AtomicU64::new(u64::MAX),
             record_from_ns: AtomicU64::new(u64::MAX),

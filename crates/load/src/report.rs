@@ -2,11 +2,12 @@
 
 use crate::counters::Counters;
 use crate::crew::Outcome;
-use crate::phase::Timeline;
+use crate::phase::{Phase, Timeline};
 use crate::sockets;
+use crate::tally::StampedeTally;
 use crate::tun;
-use crate::usage::Usage;
-use crate::workload::Workload;
+use crate::usage::{Sample, Usage};
+use crate::workload::{Herd, Workload};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ pub struct Report {
     pub latency_warmup_us: Percentiles,
     /// From when a connection should have been opened until its handshake was over.
     pub connect_us: Percentiles,
+    /// What came of the connections that were reset at once.
+    pub stampede: Option<StampedeReport>,
     /// What server, kernel and tool used.
     #[serde(flatten)]
     pub usage: Usage,
@@ -130,13 +133,62 @@ impl Percentiles {
     }
 }
 
+/// Connections that were reset at once and came back as fast as they could.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct StampedeReport {
+    /// Connections that were reset.
+    pub reset: u64,
+    /// Connections of these that were open again in the end.
+    pub back: u64,
+    /// Seconds from the moment of the reset until the last one was back; `None`: not all of them came back.
+    pub seconds: Option<f64>,
+    /// Attempts in vain, and why; each was followed by another, while there was traffic.
+    pub shed: BTreeMap<String, u64>,
+    /// From the moment of the reset, or of a later attempt, until a connection was open again.
+    pub connect_us: Percentiles,
+    /// Latency of the messages that were due during the stampede on connections that were not reset.
+    pub others_us: Percentiles,
+    /// The same on those that were: the way back is in it.
+    pub crowd_us: Percentiles,
+    /// Latency of the messages that were due before or after.
+    pub rest_us: Percentiles,
+}
+
+impl StampedeReport {
+    fn new(tally: &StampedeTally, herd: &Herd) -> Self {
+        let seconds = |(at, over): (u64, u64)| over.saturating_sub(at) as f64 / 1e9;
+        Self {
+            reset: tally.reset,
+            back: tally.back,
+            seconds: herd.at_ns().zip(herd.over_ns()).map(seconds),
+            shed: tally.shed.clone(),
+            connect_us: Percentiles::of_ns(&tally.connect_ns),
+            others_us: Percentiles::of_ns(&tally.others_ns),
+            crowd_us: Percentiles::of_ns(&tally.crowd_ns),
+            rest_us: Percentiles::of_ns(&tally.rest_ns),
+        }
+    }
+}
+
 impl Report {
+    /// Connections that were closed by both sides in the last phase, and not before to be opened again.
+    pub fn closed_in_the_end(&self) -> u64 {
+        let before = |sample: &&Sample| sample.after < Some(Phase::Close);
+        let open = self.usage.samples.iter().rfind(before);
+        let counters = &self.counters;
+        open.map_or(0, |sample| sample.open)
+            .saturating_sub(counters.cut_off + counters.unclosed)
+    }
+
     pub(crate) fn new(mode: Mode, workload: &Workload, outcome: Outcome) -> Self {
         let Outcome {
             timeline,
-            tally,
+            mut tally,
             usage,
+            herd,
         } = outcome;
+        let stampede = tally.take_stampede();
         let hold = timeline.hold_seconds.max(f64::MIN_POSITIVE);
         let asked = match &mode {
             Mode::Tun { settings, .. } => settings.fit.map(|fit| fit.asked_connections),
@@ -152,6 +204,7 @@ impl Report {
             latency_us: Percentiles::of_ns(&tally.latency_ns),
             latency_warmup_us: Percentiles::of_ns(&tally.warmup_ns),
             connect_us: Percentiles::of_ns(&tally.connect_ns),
+            stampede: stampede.map(|tally| StampedeReport::new(&tally, &herd)),
             usage,
             host: Host::read(),
             server_ended: None,

@@ -123,6 +123,8 @@ fn bad_usage_exits_2_and_an_impossible_run_1() {
         (["--active", "110%"], "between 0% and 100%"),
         (["--in-flight", "0"], "--in-flight 1"),
         (["--ramp", "0"], "--ramp above 0"),
+        (["--stampede", "101%"], "--stampede between 0% and 100%"),
+        (["--stampede", "10@1h"], "within --hold"),
         (["--sources", "::1"], "one address family"),
         (["--server-pid", "4194305"], "--server-pid"),
         (["--end", "server"], "--server-pid"),

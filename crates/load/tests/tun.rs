@@ -212,6 +212,58 @@ fn churn_and_stampede_lose_no_message() {
 }
 
 #[test]
+fn a_part_is_reset_and_comes_back_while_the_others_go_on() {
+    let run = Run::new("-c 500 --rate 2k --hold 3s --stampede 200@1s");
+    let report = run.spotless();
+    let stampede = &report["stampede"];
+    assert_eq!(
+        (count(stampede, "reset"), count(stampede, "back")),
+        (200, 200)
+    );
+    assert_eq!(count(&stampede["connect_us"], "count"), 200);
+    assert_eq!(count(&report["connect_us"], "count"), 500);
+    let seconds = stampede["seconds"].as_f64().expect("all are back");
+    assert!((0.0..2.0).contains(&seconds), "{stampede:#}");
+    let slowest = stampede["connect_us"]["max"].as_f64().expect("a number");
+    assert!((seconds * 1e6 / slowest - 1.0).abs() < 0.01, "{stampede:#}");
+    let parts = ["others_us", "crowd_us", "rest_us"].map(|part| count(&stampede[part], "count"));
+    assert_eq!(parts.iter().sum::<u64>(), 6000, "{stampede:#}");
+    assert!(parts[2] > 2000, "{stampede:#}");
+}
+
+#[test]
+fn who_is_shed_in_a_stampede_tries_again_until_it_is_let_in() {
+    for (how, reason) in [
+        ("--shed-close 300", "closed by the server"),
+        ("--shed-reset 300", "reset by the server"),
+    ] {
+        let run = Run::new("-c 200 --rate 1k --hold 4s --stampede 150@500ms").with_server(how);
+        let output = run.output();
+        let report = run.report();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+        let stampede = &report["stampede"];
+        assert_eq!(
+            (count(stampede, "reset"), count(stampede, "back")),
+            (150, 150)
+        );
+        assert!(count(&stampede["shed"], reason) > 0, "{stampede:#}");
+        // A close over bytes that were not read is a reset, whatever was meant.
+        let shed = stampede["shed"].as_object().expect("reasons").values();
+        let shed: u64 = shed.filter_map(Value::as_u64).sum();
+        // Every handshake is accounted for: those of the ramp, the way back, and those in vain.
+        assert_eq!(count(&report, "reopened"), 150 + shed, "{report:#}");
+        assert_eq!(count(&report, "closed"), 350, "{report:#}");
+        assert_eq!(count(&report, "messages"), 4000, "{report:#}");
+        assert!(
+            text(&output.stdout).contains("150 back"),
+            "{}",
+            text(&output.stdout)
+        );
+        run.assert_nothing_left();
+    }
+}
+
+#[test]
 fn probes_of_an_idle_connection_are_answered() {
     // Unanswered, the server's kernel would drop each connection after two seconds.
     let report = Run::new("-c 100 --hold 5s")

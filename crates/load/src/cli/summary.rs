@@ -61,9 +61,10 @@ fn write_counts(out: &mut String, report: &Report) -> std::fmt::Result {
     if let Some(seconds) = timeline.drain_seconds {
         writeln!(
             out,
-            "{} closed in order by the server in {seconds:.1} s, {} cut off",
-            grouped(counters.closed),
+            "drained by the server in {seconds:.1} s: {} closed in order, {} cut off, {} left open",
+            grouped(report.closed_in_the_end()),
             grouped(counters.cut_off),
+            grouped(counters.unclosed),
         )?;
     }
     writeln!(
@@ -103,6 +104,23 @@ fn write_counts(out: &mut String, report: &Report) -> std::fmt::Result {
             grouped(counters.packets_refused),
         )?;
     }
+    if let Some(stampede) = &report.stampede {
+        let took = stampede
+            .seconds
+            .map_or("not all came back".to_owned(), |seconds| {
+                format!("all back after {seconds:.2} s")
+            });
+        writeln!(
+            out,
+            "stampede: {} reset at once, {} back, {took}; {} attempts in vain",
+            grouped(stampede.reset),
+            grouped(stampede.back),
+            grouped(stampede.shed.values().sum()),
+        )?;
+        for (reason, count) in &stampede.shed {
+            writeln!(out, "{:>12} × {reason}", grouped(*count))?;
+        }
+    }
     if counters.reopened + counters.unclosed > 0 {
         writeln!(
             out,
@@ -125,7 +143,16 @@ fn write_latencies(out: &mut String, report: &Report) -> std::fmt::Result {
         ("message", &report.latency_us),
         ("connect", &report.connect_us),
     ];
-    for (name, row) in rows.into_iter().filter(|(_, row)| row.count > 0) {
+    let stampede = report.stampede.as_ref().map(|stampede| {
+        [
+            ("others", &stampede.others_us),
+            ("crowd", &stampede.crowd_us),
+            ("the rest", &stampede.rest_us),
+            ("reconnect", &stampede.connect_us),
+        ]
+    });
+    let rows = rows.into_iter().chain(stampede.into_iter().flatten());
+    for (name, row) in rows.filter(|(_, row)| row.count > 0) {
         let Percentiles {
             count,
             p50,

@@ -71,7 +71,13 @@ impl<'a> ClientThread<'a> {
             thread: index,
             threads: plan.threads,
         };
-        let agenda = Agenda::new(workload, index, plan.threads, stage.traffic_times());
+        let agenda = Agenda::new(
+            workload,
+            index,
+            plan.threads,
+            stage.traffic_times(),
+            &stage.herd,
+        );
         let connection = |local| Connection::new(tape.start(share.global(local) as u64));
         Ok(Self {
             epoll,

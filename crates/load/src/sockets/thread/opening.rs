@@ -61,15 +61,10 @@ impl ClientThread<'_> {
         match connection.handshake_result() {
             Ok(()) => {
                 connection.state = State::Established;
-                let took = self.stage.clock.now_ns().saturating_sub(connection.due_ns);
-                self.tally.connect_ns.saturating_record(took);
-                let counters = &mut self.tally.counters;
-                counters.open += 1;
-                *(if connection.reopened {
-                    &mut counters.reopened
-                } else {
-                    &mut counters.established
-                }) += 1;
+                let now = self.stage.clock.now_ns();
+                let (reopened, due_ns) = (connection.reopened, connection.due_ns);
+                self.agenda
+                    .is_open(index, reopened, now, due_ns, &mut self.tally);
                 self.send(index);
             }
             Err(error) => self.failed(index, &reason("connect", &error)),
@@ -77,12 +72,24 @@ impl ClientThread<'_> {
     }
 
     fn failed(&mut self, index: usize, why: &str) {
+        let now = self.stage.clock.now_ns();
+        if self.agenda.is_retried(index, why, now, &mut self.tally) {
+            return self.restart(index);
+        }
         self.tally.counters.failed += 1;
         self.tally.because(why);
         self.give_up(index);
     }
 
     pub(super) fn lost(&mut self, index: usize, why: &str) {
+        let now = self.stage.clock.now_ns();
+        let connection = &self.connections[index];
+        if connection.is_open()
+            && connection.received == 0
+            && self.agenda.is_shed(index, why, now, &mut self.tally)
+        {
+            return self.leave(index);
+        }
         let cut_off = self.server_drains();
         let counters = &mut self.tally.counters;
         *(if cut_off {

@@ -1,7 +1,7 @@
 //! Closing: one at a time to open it again, all at once in a stampede, and all of them in the end.
 
 use super::super::record::{Flight, State};
-use super::Client;
+use super::{Client, PER_TURN_WITH_TRAFFIC};
 use crate::workload::{Due, Opening};
 
 /// Connections being closed at once: more, and the server's kernel would have more orphans than it allows.
@@ -53,35 +53,53 @@ impl Client<'_> {
 
     /// Puts a connection that the run itself has closed where it will be opened again.
     pub(super) fn reopen(&mut self, index: u32, due_ns: u64) {
-        self.flights.remove(&index);
-        let message = self.message_bytes();
-        self.records[index as usize].restart(message);
+        self.restart(index);
         self.agenda.reopen(index as usize, due_ns);
     }
 
-    /// Half-way through the hold, drops every connection at once. Returns when that is.
-    pub(super) fn stampede_due(&mut self, now: u64) -> u64 {
-        let middle = match self.agenda.next_stampede(now) {
-            Due::Now(middle) => middle,
-            Due::At(due) => return due,
-        };
+    /// Begins the next generation of a connection.
+    pub(super) fn restart(&mut self, index: u32) {
+        self.flights.remove(&index);
         let message = self.message_bytes();
-        for index in 0..self.records.len() as u32 {
-            let record = self.records[index as usize];
-            if record.state().is_open() {
-                let high = self
-                    .flights
-                    .get(&index)
-                    .map_or(record.acked, |flight| flight.high);
-                let counters = &mut self.tally.counters;
-                counters.resent += u64::from(high.div_ceil(message) - record.received / message);
-                counters.open -= 1;
-                counters.closed += 1;
+        self.records[index as usize].restart(message);
+    }
+
+    /// Resets the connections of a stampede when its time has come. Returns when that is.
+    pub(super) fn stampede_due(&mut self, now: u64) -> u64 {
+        for _ in 0..PER_TURN_WITH_TRAFFIC {
+            let index = match self.agenda.next_reset(now) {
+                Due::Now(index) => index as u32,
+                Due::At(due) => return due,
+            };
+            if self.records[index as usize].state().is_open() {
                 self.send_reset(index);
-                self.reopen(index, middle);
+                self.leave(index);
+                self.tally.counters.closed += 1;
+                self.agenda.stampedes(index as usize, &mut self.tally);
             }
         }
-        u64::MAX
+        now
+    }
+
+    /// Forgets an open connection that will be opened again: what was not answered on it is sent again then.
+    pub(super) fn leave(&mut self, index: u32) {
+        let message = self.message_bytes();
+        let record = &self.records[index as usize];
+        let flight = self.flights.get(&index);
+        let high = flight.map_or(record.acked, |flight| flight.high);
+        let counters = &mut self.tally.counters;
+        counters.resent += u64::from(high.div_ceil(message) - record.received / message);
+        counters.open -= 1;
+        self.restart(index);
+    }
+
+    /// The server has ended a connection, though nobody asked it to. True if it sheds one that came back in a
+    /// stampede: that one will come back again.
+    pub(super) fn is_shed(&mut self, index: u32, why: &str, now: u64) -> bool {
+        let tally = &mut self.tally;
+        let record = &self.records[index as usize];
+        let unanswered = record.state().is_open() && record.received == 0;
+        unanswered && self.agenda.is_shed(index as usize, why, now, tally)
     }
 
     /// Closes the connections in turn, or lets the server do it; gives up what is not open.
@@ -133,6 +151,12 @@ impl Client<'_> {
 
     /// The server has closed its side of an open connection: we close ours, in the segment that acknowledges it.
     pub(super) fn follow(&mut self, index: u32, now: u64) {
+        const CLOSED: &str = "closed by the server";
+        if self.is_shed(index, CLOSED, now) {
+            self.send_reset(index);
+            return self.leave(index);
+        }
+        self.records[index as usize].received += 1;
         let record = &self.records[index as usize];
         let mut flight = self
             .flights
@@ -143,7 +167,7 @@ impl Client<'_> {
         if self.server_drains() {
             self.closed_in_order(index);
         } else {
-            self.lost(index, "closed by the server");
+            self.lost(index, CLOSED);
         }
         let record = &mut self.records[index as usize];
         record.set_state(State::AwaitsCloseAck);

@@ -32,8 +32,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::mem::MaybeUninit;
 
-/// Packets taken between two looks at what is due.
-const RECEIVES_PER_TURN: usize = 256;
+/// Packets taken, and handshakes begun, between two looks at what is due.
+const PER_TURN: usize = 256;
+/// The same while messages are due at any moment: a handshake takes longer than most replies.
+const PER_TURN_WITH_TRAFFIC: usize = 32;
 /// How long the thread sleeps at most, so that its counters stay fresh.
 const SLEEP_NS_MAX: u64 = 100_000_000;
 
@@ -85,7 +87,13 @@ impl<'a> Client<'a> {
             )?;
         }
         let workload = &plan.settings.workload;
-        let agenda = Agenda::new(workload, index, plan.threads, stage.traffic_times());
+        let agenda = Agenda::new(
+            workload,
+            index,
+            plan.threads,
+            stage.traffic_times(),
+            &stage.herd,
+        );
         let (connections, active) = (agenda.connections(), agenda.turns.active() as usize);
         let closed_loop = if agenda.pipeline() > 0 { active } else { 0 };
         Ok(Self {
@@ -129,7 +137,7 @@ impl<'a> Client<'a> {
                 self.done.tell(phase);
             }
             let mut received = 0;
-            while received < RECEIVES_PER_TURN
+            while received < per_turn(phase)
                 && let Some(length) = self.wire.receive(&mut buffer)?
             {
                 received += 1;
@@ -166,7 +174,7 @@ impl<'a> Client<'a> {
         self.strike_timers(now);
         let mut next_due = u64::MAX;
         match phase {
-            Phase::Connect => next_due = self.open_due(now),
+            Phase::Connect => next_due = self.open_due(phase, now),
             Phase::Idle => {}
             Phase::Warmup | Phase::Hold | Phase::Drain => {
                 self.agenda.times = self.stage.traffic_times();
@@ -174,7 +182,9 @@ impl<'a> Client<'a> {
                     self.fill_pipelines(now);
                     next_due = self.stampede_due(now).min(self.churn_due(now));
                 }
-                next_due = next_due.min(self.send_due(now)).min(self.open_due(now));
+                next_due = next_due
+                    .min(self.send_due(now))
+                    .min(self.open_due(phase, now));
             }
             Phase::Close => self.close_due(now),
         }
@@ -215,7 +225,11 @@ impl<'a> Client<'a> {
         })
     }
 
-    fn failed(&mut self, index: u32, why: &str) {
+    fn failed(&mut self, index: u32, why: &str, now: u64) {
+        let tally = &mut self.tally;
+        if self.agenda.is_retried(index as usize, why, now, tally) {
+            return self.restart(index);
+        }
         self.tally.counters.failed += 1;
         self.tally.because(why);
         self.give_up(index);
@@ -242,6 +256,14 @@ impl<'a> Client<'a> {
         self.tally.counters.open = 0;
         self.tally.counters.packets_refused = self.wire.refused;
         self.tally.publish(self.stage.clock.now_ns());
+    }
+}
+
+/// Things of one kind that are done in one turn.
+fn per_turn(phase: Phase) -> usize {
+    match phase {
+        Phase::Warmup | Phase::Hold | Phase::Drain => PER_TURN_WITH_TRAFFIC,
+        Phase::Connect | Phase::Idle | Phase::Close => PER_TURN,
     }
 }
 

@@ -31,7 +31,7 @@ impl Client<'_> {
         let reset = segment.has(RST);
         match record.state() {
             State::AwaitsOpening | State::Closed | State::Gone => self.answer_stray(&segment),
-            State::AwaitsHandshake if reset => self.handshake_refused(index, &segment),
+            State::AwaitsHandshake if reset => self.handshake_refused(index, &segment, now),
             State::AwaitsHandshake => self.handshake_answered(index, &segment, now),
             _ if reset => {
                 let first = record
@@ -39,7 +39,12 @@ impl Client<'_> {
                     .wrapping_add(1)
                     .wrapping_add(record.received);
                 if segment.header.sequence.wrapping_sub(first) < RESET_WINDOW_BYTES {
-                    self.lost(index, "reset by the server");
+                    const RESET: &str = "reset by the server";
+                    if self.is_shed(index, RESET, now) {
+                        self.leave(index);
+                    } else {
+                        self.lost(index, RESET);
+                    }
                 }
             }
             // The server has not seen our answer to its SYN.
@@ -214,12 +219,17 @@ impl Client<'_> {
     /// The server has closed its side, all bytes before that being taken.
     fn peer_closed(&mut self, index: u32, now: u64) {
         let record = &mut self.records[index as usize];
-        record.received += 1;
         match record.state() {
             State::Established | State::AwaitsLastReply => return self.follow(index, now),
-            State::AwaitsPeerClose => self.awaiting_peer_close -= 1,
+            State::AwaitsPeerClose => {
+                self.awaiting_peer_close -= 1;
+                record.received += 1;
+            }
             State::AwaitsReopening => {
+                record.received += 1;
                 self.send_ack(index);
+                // It was no byte of a message.
+                self.records[index as usize].received -= 1;
                 self.tally.counters.open -= 1;
                 self.tally.counters.closed += 1;
                 return self.reopen(index, now);
