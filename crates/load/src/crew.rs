@@ -20,6 +20,8 @@ pub(crate) struct Orders<'a> {
     pub(crate) server_pid: Option<u32>,
     /// Tells the server to stop; called if it is to close the connections.
     pub(crate) end_server: &'a dyn Fn(),
+    /// Connections that wait for the server to accept them; 0 where that cannot be told.
+    pub(crate) not_accepted: &'a dyn Fn() -> u64,
 }
 
 /// What one thread is given.
@@ -83,6 +85,7 @@ pub(crate) fn run(
             done,
             observer: &mut observer,
             end_server: orders.end_server,
+            not_accepted: orders.not_accepted,
         };
         let timeline = controller.conduct();
         let mut tally = Tally::new(Arc::default());

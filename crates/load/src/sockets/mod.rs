@@ -105,6 +105,7 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
                 let _ = rustix::process::pidfd_send_signal(server, Signal::TERM);
             }
         },
+        not_accepted: &|| listening::not_accepted(settings.server.port()),
     };
     let outcome = crew::run(&orders, observer, |post| {
         roadstead::thread::own_descriptor_table()?;

@@ -182,6 +182,7 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
         threads: plan.threads,
         server_pid: Some(server.pid()),
         end_server: &|| server.tell_to_stop(),
+        not_accepted: &|| listening::not_accepted(settings.port),
     };
     let outcome = crew::run(&orders, observer, |post| {
         // Whoever cannot be pinned is merely slower.

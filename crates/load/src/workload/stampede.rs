@@ -81,6 +81,11 @@ impl Herd {
         self.over_ns.store(0, Ordering::Relaxed);
     }
 
+    /// Whether somebody is.
+    pub(crate) fn is_away(&self) -> bool {
+        self.at_ns().is_some() && self.over_ns().is_none()
+    }
+
     /// When it began, if it has.
     pub(crate) fn at_ns(&self) -> Option<u64> {
         Some(self.at_ns.load(Ordering::Relaxed)).filter(|&ns| ns > 0)

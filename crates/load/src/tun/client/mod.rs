@@ -12,6 +12,7 @@
 
 mod closing;
 mod opening;
+mod pacing;
 mod receiving;
 mod sending;
 
@@ -25,6 +26,7 @@ use crate::crew::Post;
 use crate::phase::{DoneOnce, Phase, Stage};
 use crate::tally::Tally;
 use crate::workload::{Agenda, Share, Tape, Traffic};
+use pacing::Pacing;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use std::collections::HashMap;
@@ -62,6 +64,7 @@ pub(super) struct Client<'a> {
     closing: u32,
     awaiting_peer_close: usize,
     packet: Box<[u8; PACKET_BYTES]>,
+    pacing: Pacing,
     done: DoneOnce,
     tally: Tally,
 }
@@ -121,6 +124,7 @@ impl<'a> Client<'a> {
             closing: 0,
             awaiting_peer_close: 0,
             packet: Box::new([0; PACKET_BYTES]),
+            pacing: Pacing::default(),
             done,
             tally,
         })
@@ -131,6 +135,7 @@ impl<'a> Client<'a> {
         let mut buffer = [0; PACKET_BYTES];
         while let Some(phase) = self.stage.phase() {
             let now = self.stage.clock.now_ns();
+            self.pace(phase);
             let next_due = self.advance(phase, now);
             self.tally.publish(now);
             if self.done.pending(phase) && self.is_done(phase) {
@@ -143,7 +148,9 @@ impl<'a> Client<'a> {
                 received += 1;
                 self.receive(phase, &buffer[..length]);
             }
-            if received == 0 && !self.wire.release() {
+            if received > 0 {
+                self.give_way(phase, self.stage.clock.now_ns() - now);
+            } else if !self.wire.release() && !self.gathers(phase) {
                 self.sleep_until(next_due)?;
             }
         }
