@@ -68,7 +68,7 @@ impl ProcessUsage {
         {
             Some(bytes) => (bytes, RssSource::Pages),
             None => {
-                let bytes = field_bytes(&status, "VmRSS:");
+                let bytes = field_bytes(&status, "VmRSS:").or(no_memory(&status).then_some(0));
                 (
                     bytes.ok_or_else(|| ReadError::garbled(&status_path, &status))?,
                     RssSource::Counters,
@@ -104,6 +104,12 @@ fn stat_times_ns(stat: &str) -> Option<(u64, u64)> {
     let mut fields = fields.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok()?.checked_mul(TICK_NS);
     Some((ticks()?, ticks()?))
+}
+
+/// Whether this is a process that has ended and whose parent has not yet looked: it has no memory any more, and
+/// all of its CPU time.
+fn no_memory(status: &str) -> bool {
+    status.contains("\nState:\tZ") && !status.contains("\nVm")
 }
 
 fn threads(status: &str) -> Option<u32> {
@@ -163,6 +169,23 @@ mod tests {
             ProcessUsage::read(&HostRoot::live(), u32::MAX),
             Err(ReadError::Missing { .. })
         ));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_tells_its_time_until_its_parent_looks() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let ended = nix::sys::wait::waitid(
+            nix::sys::wait::Id::Pid(Pid::from_raw(child.id() as i32)),
+            nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT,
+        );
+        ended.unwrap();
+        let usage = ProcessUsage::read(&HostRoot::live(), child.id()).unwrap();
+        assert_eq!(usage.rss_bytes, 0);
+        assert!(
+            usage.cpu_ns > 0 && usage.cpu_source == CpuSource::Clock,
+            "{usage:?}"
+        );
+        child.wait().unwrap();
     }
 
     #[test]

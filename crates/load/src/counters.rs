@@ -46,7 +46,9 @@ counters! {
     lost,
     /// Connections which the run closed: in the end together with the server, to open them again on its own.
     closed,
-    /// Connections on which the server did not follow our close in time.
+    /// Connections which the server, told to stop, ended without the close of TCP: reset at its time-out.
+    cut_off,
+    /// Connections which the other side did not close in time: the server, whoever was to begin.
     unclosed,
     /// Replies which came back whole.
     messages,
@@ -71,14 +73,14 @@ counters! {
 impl Counters {
     /// Everything that should not have happened.
     pub fn errors(&self) -> u64 {
-        self.failed + self.lost + self.unanswered + self.wrong_bytes
+        self.failed + self.lost + self.cut_off + self.unanswered + self.wrong_bytes
     }
 }
 
 impl Counters {
     /// Grows with everything that the server does.
     pub(crate) fn heard(&self) -> u64 {
-        self.bytes_received + self.closed + self.lost + self.reopened
+        self.bytes_received + self.closed + self.lost + self.cut_off + self.reopened
     }
 }
 

@@ -5,13 +5,24 @@ use crate::counters::Published;
 use crate::phase::{Controller, DoneOnce, Observer, Stage, Timeline};
 use crate::tally::Tally;
 use crate::usage::{Usage, UsageObserver};
-use crate::workload::Workload;
+use crate::workload::{Herd, Workload};
 use std::io;
 use std::num::NonZeroU64;
 use std::sync::{Arc, mpsc};
 
 /// As late as a timer may be: the default of 50 µs would be seen in every latency.
 const TIMER_SLACK_NS: u64 = 1_000;
+
+/// What is to be done, apart from what each thread does.
+pub(crate) struct Orders<'a> {
+    pub(crate) workload: &'a Workload,
+    pub(crate) threads: usize,
+    pub(crate) server_pid: Option<u32>,
+    /// Tells the server to stop; called if it is to close the connections.
+    pub(crate) end_server: &'a dyn Fn(),
+    /// Connections that wait for the server to accept them; 0 where that cannot be told.
+    pub(crate) not_accepted: &'a dyn Fn() -> u64,
+}
 
 /// What one thread is given.
 pub(crate) struct Post<'a> {
@@ -27,17 +38,17 @@ pub(crate) struct Outcome {
     pub(crate) timeline: Timeline,
     pub(crate) tally: Tally,
     pub(crate) usage: Usage,
+    pub(crate) herd: Arc<Herd>,
 }
 
-/// Runs `work` on so many threads, from the first phase to the last.
+/// Runs `work` on as many threads as ordered, from the first phase to the last.
 pub(crate) fn run(
-    workload: &Workload,
-    threads: usize,
-    server_pid: Option<u32>,
+    orders: &Orders<'_>,
     observer: &mut dyn Observer,
     work: impl Fn(Post<'_>) -> io::Result<Tally> + Sync,
 ) -> Result<Outcome, Error> {
-    let mut observer = UsageObserver::new(server_pid, observer)?;
+    let threads = orders.threads;
+    let mut observer = UsageObserver::new(orders.server_pid, observer)?;
     let stage = Stage::new(threads)?;
     let published: Vec<Arc<Published>> = (0..threads).map(|_| Arc::default()).collect();
     let (sender, done) = mpsc::channel();
@@ -68,11 +79,13 @@ pub(crate) fn run(
         }
         drop(sender);
         let controller = Controller {
-            workload,
+            workload: orders.workload,
             stage: &stage,
             published: &published,
             done,
             observer: &mut observer,
+            end_server: orders.end_server,
+            not_accepted: orders.not_accepted,
         };
         let timeline = controller.conduct();
         let mut tally = Tally::new(Arc::default());
@@ -90,6 +103,7 @@ pub(crate) fn run(
         timeline,
         tally,
         usage: observer.finish(),
+        herd: stage.herd,
     })
 }
 

@@ -38,6 +38,8 @@ mod workload;
 pub use counters::Counters;
 pub use error::Error;
 pub use phase::{Observer, Phase, Progress, Timeline};
-pub use report::{Host, Mode, Percentiles, Report};
-pub use usage::{ProcessSample, Sample, ServerUsage, Usage};
-pub use workload::{Active, MESSAGE_BYTES_MAX, Pattern, Protocol, Traffic, Workload};
+pub use report::{Host, Mode, Percentiles, Report, StampedeReport};
+pub use usage::{BytesPerConnection, CpuPerConnection, ProcessSample, Sample, ServerUsage, Usage};
+pub use workload::{
+    Active, MESSAGE_BYTES_MAX, Pattern, Protocol, Side, Stampede, Traffic, Workload,
+};

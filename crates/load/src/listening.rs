@@ -1,7 +1,8 @@
-//! Whether there is a server at all, before any connection is counted.
+//! Whether there is a server at all, before any connection is counted; and whether it keeps up.
 
 use crate::Error;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -37,5 +38,70 @@ pub(crate) fn wait_for(
                 std::thread::sleep(RETRY);
             }
         }
+    }
+}
+
+/// Connections on `port` in this network whose handshake is over and which no server has accepted; 0 where the
+/// kernel does not tell.
+pub(crate) fn not_accepted(port: u16) -> u64 {
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|path| File::open(path).ok())
+        .map(|file| waiting(BufReader::new(file), port))
+        .sum()
+}
+
+/// The listeners come first, whatever number of connections follows.
+fn waiting(sockets: impl BufRead, port: u16) -> u64 {
+    const LISTEN: &str = "0A";
+    let heading = 1;
+    sockets
+        .lines()
+        .skip(heading)
+        .map_while(|line| {
+            // sl local_address rem_address st tx_queue:rx_queue …; of a listener, rx_queue is its accept queue.
+            let line = line.ok()?;
+            let mut fields = line.split_whitespace().skip(1);
+            let (local, state) = (fields.next()?, fields.nth(1)?);
+            let (_, local_port) = local.split_once(':')?;
+            let (_, queue) = fields.next()?.split_once(':')?;
+            let is_ours = u16::from_str_radix(local_port, 16).ok()? == port;
+            let queue = u64::from_str_radix(queue, 16).ok()?;
+            (state == LISTEN).then_some(if is_ours { queue } else { 0 })
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_queues_of_the_port_are_added_up_and_connections_not_read() {
+        let listener = "   0: 00000000:1F90 00000000:0000 0A 00000000:000000FF 00:00000000 00000000 0 0 1 1 0\n";
+        let other = listener.replace("1F90", "0016");
+        let connection = listener.replace("0A", "01");
+        let text = [
+            "  sl  local_address …\n",
+            listener,
+            &other,
+            listener,
+            &connection,
+            listener,
+        ]
+        .concat();
+        assert_eq!(waiting(text.as_bytes(), 8080), 2 * 255);
+        assert_eq!(waiting("".as_bytes(), 8080), 0);
+    }
+
+    #[test]
+    fn this_kernel_tells_who_waits() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        assert_eq!(not_accepted(address.port()), 0);
+        let _waiting = [0; 3].map(|_| TcpStream::connect(address).expect("room in the queue"));
+        assert_eq!(not_accepted(address.port()), 3);
+        listener.accept().expect("one of them");
+        assert_eq!(not_accepted(address.port()), 2);
     }
 }

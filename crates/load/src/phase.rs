@@ -14,7 +14,7 @@
 use crate::Error;
 use crate::clock::Clock;
 use crate::counters::{Counters, Published};
-use crate::workload::{Traffic, Workload};
+use crate::workload::{Herd, Traffic, Workload};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 use serde::Serialize;
@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// How often the observer is asked.
 const TICK: Duration = Duration::from_millis(100);
+/// How often the server's accept queues are looked at.
+const ACCEPTED_EVERY: Duration = Duration::from_millis(10);
 /// How long an interrupted run takes to close its connections, at most.
 const INTERRUPTED_GRACE: Duration = Duration::from_secs(2);
 
@@ -96,6 +98,10 @@ pub(crate) struct Stage {
     traffic_from_ns: AtomicU64,
     record_from_ns: AtomicU64,
     traffic_until_ns: AtomicU64,
+    /// Who is away in a stampede.
+    pub(crate) herd: Arc<Herd>,
+    /// Open connections that the server had not accepted when last looked at.
+    not_accepted: AtomicU64,
     /// One per thread: written to when the phase changes.
     wakers: Vec<OwnedFd>,
 }
@@ -114,6 +120,8 @@ impl Stage {
             (0..threads).map(|_| eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC));
         Ok(Self {
             clock: Clock::start(),
+            herd: Arc::new(Herd::new(threads)),
+            not_accepted: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Connect as u8),
             traffic_from_ns: AtomicU64::new(u64::MAX),
             record_from_ns: AtomicU64::new(u64::MAX),
@@ -132,6 +140,16 @@ impl Stage {
         Phase::ALL
             .get(usize::from(self.phase.load(Ordering::Acquire)))
             .copied()
+    }
+
+    /// Whether the server has been told to stop and to close all connections.
+    pub(crate) fn drains(&self, workload: &Workload) -> bool {
+        workload.server_closes() && self.phase() == Some(Phase::Close)
+    }
+
+    /// Open connections that the server has not accepted, some tenths of a second ago.
+    pub(crate) fn not_accepted(&self) -> u64 {
+        self.not_accepted.load(Ordering::Relaxed)
     }
 
     pub(crate) fn waker(&self, thread: usize) -> &OwnedFd {
@@ -184,10 +202,17 @@ pub(crate) enum Done {
 /// How long the phases took, and whether all of them were seen to their end.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Timeline {
-    /// Seconds from the first connection attempt to the last handshake.
+    /// Seconds from the first connection attempt until the last handshake was over and the server had accepted all,
+    /// as far as its kernel tells.
     pub connect_seconds: f64,
+    /// Seconds of traffic before what is measured.
+    pub warmup_seconds: f64,
     /// Seconds of measured traffic, or of silence.
     pub hold_seconds: f64,
+    /// Seconds from the first close to the last.
+    pub close_seconds: f64,
+    /// The same if the server closed: from when it was told to stop.
+    pub drain_seconds: Option<f64>,
     /// Seconds from start to end.
     pub total_seconds: f64,
     /// Whether somebody ended the run early.
@@ -203,6 +228,10 @@ pub(crate) struct Controller<'a> {
     pub(crate) published: &'a [Arc<Published>],
     pub(crate) done: Receiver<Done>,
     pub(crate) observer: &'a mut dyn Observer,
+    /// Tells the server to stop.
+    pub(crate) end_server: &'a dyn Fn(),
+    /// Connections that are open and that the server has not accepted yet, where that can be told.
+    pub(crate) not_accepted: &'a dyn Fn() -> u64,
 }
 
 /// When a phase ends though its threads are not done.
@@ -246,7 +275,15 @@ impl Controller<'_> {
                 self.stage.begin_traffic(self.workload);
             }
             self.stage.enter(phase as u8);
+            let drains = phase == Phase::Close && self.workload.server_closes();
+            if drains {
+                // After the threads were told: what the server closes from now on, it was asked to.
+                (self.end_server)();
+            }
             let phase_end = self.wait(phase, limit);
+            if phase == Phase::Connect && phase_end == End::Over {
+                self.wait_until_accepted();
+            }
             if phase_end != End::Over && end == End::Over {
                 self.stage.traffic_until_ns.store(0, Ordering::Relaxed);
                 end = phase_end;
@@ -254,9 +291,12 @@ impl Controller<'_> {
             let took = began.elapsed().as_secs_f64();
             match phase {
                 Phase::Connect => timeline.connect_seconds = took,
+                Phase::Warmup => timeline.warmup_seconds = took,
                 Phase::Hold => timeline.hold_seconds = took,
+                Phase::Close => timeline.close_seconds = took,
                 _ => {}
             }
+            timeline.drain_seconds = drains.then_some(took);
             let progress = self.progress();
             self.observer.phase_over(phase, &progress);
         }
@@ -294,6 +334,9 @@ impl Controller<'_> {
                 Ok(Done::With(done)) => working -= usize::from(done == phase),
                 Ok(Done::Gone) | Err(RecvTimeoutError::Disconnected) => return End::Broken,
                 Err(RecvTimeoutError::Timeout) => {
+                    if phase == Phase::Connect || self.stage.herd.is_away() {
+                        self.look_at_accept_queues();
+                    }
                     let progress = self.progress();
                     if self.observer.tick(phase, &progress).is_break() && phase != Phase::Close {
                         return End::Interrupted;
@@ -314,6 +357,32 @@ impl Controller<'_> {
             Phase::Connect if deserted(&self.progress().counters) => End::Deserted,
             _ => End::Over,
         }
+    }
+
+    /// The kernel completes handshakes for a server that is not as fast: what is held and measured from here on is
+    /// what the server has taken. Given up when it takes no more.
+    fn wait_until_accepted(&mut self) {
+        let mut least = u64::MAX;
+        let mut since = Instant::now();
+        loop {
+            let waiting = self.look_at_accept_queues();
+            if waiting < least {
+                (least, since) = (waiting, Instant::now());
+            }
+            let progress = self.progress();
+            let interrupted = self.observer.tick(Phase::Connect, &progress).is_break();
+            if waiting == 0 || interrupted || since.elapsed() > self.workload.grace {
+                return;
+            }
+            // No event tells that an accept queue is empty.
+            std::thread::sleep(ACCEPTED_EVERY);
+        }
+    }
+
+    fn look_at_accept_queues(&self) -> u64 {
+        let waiting = (self.not_accepted)();
+        self.stage.not_accepted.store(waiting, Ordering::Relaxed);
+        waiting
     }
 
     fn progress(&self) -> Progress {

@@ -2,11 +2,12 @@
 
 use crate::counters::Counters;
 use crate::crew::Outcome;
-use crate::phase::Timeline;
+use crate::phase::{Phase, Timeline};
 use crate::sockets;
+use crate::tally::StampedeTally;
 use crate::tun;
-use crate::usage::Usage;
-use crate::workload::Workload;
+use crate::usage::{Sample, Usage};
+use crate::workload::{Herd, Workload};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -17,8 +18,10 @@ use std::collections::BTreeMap;
 pub struct Report {
     /// How the connections were carried.
     pub mode: Mode,
-    /// Connections that were asked for.
+    /// Connections that the run was made with.
     pub connections: usize,
+    /// Connections that were asked for: more, if they did not fit into the host's memory.
+    pub asked_connections: usize,
     /// What was counted.
     #[serde(flatten)]
     pub counters: Counters,
@@ -28,8 +31,12 @@ pub struct Report {
     pub messages_per_second: f64,
     /// Latency of the measured messages; open loop: from when each was due.
     pub latency_us: Percentiles,
+    /// Latency of the messages before them, during the warm-up.
+    pub latency_warmup_us: Percentiles,
     /// From when a connection should have been opened until its handshake was over.
     pub connect_us: Percentiles,
+    /// What came of the connections that were reset at once.
+    pub stampede: Option<StampedeReport>,
     /// What server, kernel and tool used.
     #[serde(flatten)]
     pub usage: Usage,
@@ -37,6 +44,8 @@ pub struct Report {
     pub host: Host,
     /// How a server that the run had started ended, if not because it was told to in the end.
     pub server_ended: Option<String>,
+    /// The last counters that the server printed as JSON: an object with `counters` and `accounts_close`.
+    pub server_counters: Option<serde_json::Value>,
     /// How long it all took.
     pub timeline: Timeline,
     /// The whole latency histogram, in nanoseconds.
@@ -124,25 +133,82 @@ impl Percentiles {
     }
 }
 
+/// Connections that were reset at once and came back as fast as they could.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct StampedeReport {
+    /// Connections that were reset.
+    pub reset: u64,
+    /// Connections of these that were open again in the end.
+    pub back: u64,
+    /// Seconds from the moment of the reset until the last one was back; `None`: not all of them came back.
+    pub seconds: Option<f64>,
+    /// Attempts in vain, and why; each was followed by another, while there was traffic.
+    pub shed: BTreeMap<String, u64>,
+    /// From the moment of the reset, or of a later attempt, until a connection was open again.
+    pub connect_us: Percentiles,
+    /// Latency of the messages that were due during the stampede on connections that were not reset.
+    pub others_us: Percentiles,
+    /// The same on those that were: the way back is in it.
+    pub crowd_us: Percentiles,
+    /// Latency of the messages that were due before or after.
+    pub rest_us: Percentiles,
+}
+
+impl StampedeReport {
+    fn new(tally: &StampedeTally, herd: &Herd) -> Self {
+        let seconds = |(at, over): (u64, u64)| over.saturating_sub(at) as f64 / 1e9;
+        Self {
+            reset: tally.reset,
+            back: tally.back,
+            seconds: herd.at_ns().zip(herd.over_ns()).map(seconds),
+            shed: tally.shed.clone(),
+            connect_us: Percentiles::of_ns(&tally.connect_ns),
+            others_us: Percentiles::of_ns(&tally.others_ns),
+            crowd_us: Percentiles::of_ns(&tally.crowd_ns),
+            rest_us: Percentiles::of_ns(&tally.rest_ns),
+        }
+    }
+}
+
 impl Report {
+    /// Connections that were closed by both sides in the last phase, and not before to be opened again.
+    pub fn closed_in_the_end(&self) -> u64 {
+        let before = |sample: &&Sample| sample.after < Some(Phase::Close);
+        let open = self.usage.samples.iter().rfind(before);
+        let counters = &self.counters;
+        open.map_or(0, |sample| sample.open)
+            .saturating_sub(counters.cut_off + counters.unclosed)
+    }
+
     pub(crate) fn new(mode: Mode, workload: &Workload, outcome: Outcome) -> Self {
         let Outcome {
             timeline,
-            tally,
+            mut tally,
             usage,
+            herd,
         } = outcome;
+        let stampede = tally.take_stampede();
         let hold = timeline.hold_seconds.max(f64::MIN_POSITIVE);
+        let asked = match &mode {
+            Mode::Tun { settings, .. } => settings.fit.map(|fit| fit.asked_connections),
+            Mode::Sockets { .. } => None,
+        };
         Self {
             mode,
             connections: workload.connections,
+            asked_connections: asked.unwrap_or(workload.connections),
             counters: tally.counters,
             reasons: tally.reasons,
             messages_per_second: tally.counters.measured_messages as f64 / hold,
             latency_us: Percentiles::of_ns(&tally.latency_ns),
+            latency_warmup_us: Percentiles::of_ns(&tally.warmup_ns),
             connect_us: Percentiles::of_ns(&tally.connect_ns),
+            stampede: stampede.map(|tally| StampedeReport::new(&tally, &herd)),
             usage,
             host: Host::read(),
             server_ended: None,
+            server_counters: None,
             timeline,
             latency_ns: tally.latency_ns,
         }

@@ -123,8 +123,11 @@ fn bad_usage_exits_2_and_an_impossible_run_1() {
         (["--active", "110%"], "between 0% and 100%"),
         (["--in-flight", "0"], "--in-flight 1"),
         (["--ramp", "0"], "--ramp above 0"),
+        (["--stampede", "101%"], "--stampede between 0% and 100%"),
+        (["--stampede", "10@1h"], "within --hold"),
         (["--sources", "::1"], "one address family"),
         (["--server-pid", "4194305"], "--server-pid"),
+        (["--end", "server"], "--server-pid"),
     ] {
         let output = run(&impossible, &server);
         assert_eq!(output.status.code(), Some(1), "{impossible:?}");
@@ -202,27 +205,56 @@ fn an_interruption_exits_130_with_a_summary() {
     );
 }
 
+/// The server of a few lines on a port of its own, which is given back for it to take.
+fn python_server(arguments: &[&str]) -> (std::process::Child, String) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixture/echo.py");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let port = port.expect("a free port").port().to_string();
+    let server = Command::new("python3")
+        .args([script, "127.0.0.1", &port])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("python3 is needed for this test");
+    (server, format!("127.0.0.1:{port}"))
+}
+
+#[test]
+fn a_server_that_is_told_to_stop_closes_everything_in_order() {
+    let files = tempfile::tempdir().expect("a directory");
+    let json = files.path().join("run.json");
+    for (keep, closed, cut_off) in [("0", 200, 0), ("50", 150, 50)] {
+        let (mut server, address) = python_server(&["--drain", keep]);
+        let status = Command::new(env!("CARGO_BIN_EXE_roadstead-load"))
+            .args(["sockets", "--server-wait", "10s", "--to", &address])
+            .args([
+                "-c", "200", "--rate", "1k", "--hold", "500ms", "--end", "server",
+            ])
+            .args(["--server-pid", &server.id().to_string(), "--json"])
+            .arg(&json)
+            .stdout(Stdio::null())
+            .status()
+            .expect("the binary starts");
+        assert_eq!(status.code(), Some(i32::from(cut_off > 0)));
+        assert!(
+            server.wait().expect("an end").success(),
+            "it was told to stop"
+        );
+        let report: Value =
+            serde_json::from_slice(&std::fs::read(&json).expect("a file")).expect("valid JSON");
+        assert_eq!(report["closed"], closed, "{report:#}");
+        assert_eq!(report["cut_off"], cut_off, "{report:#}");
+        assert!(report["timeline"]["drain_seconds"].as_f64() > Some(0.0));
+    }
+}
+
 #[test]
 fn a_pause_of_a_second_is_seen_by_an_open_loop() {
     let files = tempfile::tempdir().expect("a directory");
-    let (json, pid_file) = (files.path().join("run.json"), files.path().join("pid"));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixture/echo.py");
-    // A port of its own, given back for the server to take.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    let port = port.expect("a free port").port().to_string();
-    let mut server = Command::new("python3")
-        .args([script, "127.0.0.1", &port, "--pid-file"])
-        .arg(&pid_file)
-        .spawn()
-        .expect("python3 is needed for this test");
+    let json = files.path().join("run.json");
+    let (mut server, address) = python_server(&[]);
     let mut child = Command::new(env!("CARGO_BIN_EXE_roadstead-load"))
-        .args([
-            "sockets",
-            "--server-wait",
-            "10s",
-            "--to",
-            &format!("127.0.0.1:{port}"),
-        ])
+        .args(["sockets", "--server-wait", "10s", "--to", &address])
         .args(["-c", "200", "--rate", "1k", "--hold", "5s", "--json"])
         .arg(&json)
         .stderr(Stdio::piped())

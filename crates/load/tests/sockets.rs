@@ -4,7 +4,9 @@ mod fixture;
 
 use fixture::{Behaviour, Server};
 use roadstead_load::sockets::{self, Lag, Laggards, Settings};
-use roadstead_load::{Active, Observer, Pattern, Phase, Progress, Protocol, Report, Traffic};
+use roadstead_load::{
+    Active, Observer, Pattern, Phase, Progress, Protocol, Report, Stampede, Traffic,
+};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -136,7 +138,7 @@ fn churn_loses_no_message() {
 }
 
 #[test]
-fn a_stampede_reopens_everybody() {
+fn a_stampede_brings_back_whom_it_reset() {
     for traffic in [
         CLOSED_LOOP,
         Traffic::OpenLoop {
@@ -145,11 +147,26 @@ fn a_stampede_reopens_everybody() {
     ] {
         let server = Server::start(Behaviour::Echo);
         let mut settings = settings(&server, traffic);
-        settings.workload.pattern = Pattern::Stampede;
-        let report = run(&settings);
-        assert_spotless(&report);
-        assert_eq!(report.counters.reopened, 500);
-        assert_eq!(report.connect_us.count, 1000);
+        for (connections, reset) in [(Active::Share(1.0), 500), (Active::Count(123), 123)] {
+            let at = Some(Duration::from_millis(200));
+            settings.workload.stampede = Some(Stampede { connections, at });
+            let report = run(&settings);
+            assert_spotless(&report);
+            assert_eq!(report.counters.reopened, reset);
+            let stampede = report.stampede.expect("a stampede");
+            assert_eq!((stampede.reset, stampede.back), (reset, reset));
+            assert_eq!(stampede.connect_us.count, reset);
+            assert_eq!(report.connect_us.count, 500);
+            let parts = [stampede.others_us, stampede.crowd_us, stampede.rest_us];
+            let measured: u64 = parts.iter().map(|part| part.count).sum();
+            assert_eq!(measured, report.counters.measured_messages);
+            assert!(stampede.rest_us.count > 0);
+            assert!(
+                stampede
+                    .seconds
+                    .is_some_and(|seconds| (0.0..0.4).contains(&seconds))
+            );
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use roadstead_host::quantity::parse_count;
 use roadstead_load::sockets::{Settings, Sources};
 use roadstead_load::tun::{self, Faults};
-use roadstead_load::{Active, Pattern, Protocol, Traffic, Workload};
+use roadstead_load::{Active, Pattern, Protocol, Side, Stampede, Traffic, Workload};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -80,13 +80,16 @@ pub(super) struct TunFlags {
     /// Threads, each with a device of its own [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Open fewer connections if the host's available memory does not hold as many as asked for
+    #[arg(long)]
+    pub(super) fit: bool,
     #[command(flatten)]
     faults: FaultFlags,
     #[command(flatten)]
     workload: WorkloadFlags,
     #[command(flatten)]
     pub(super) output: OutputFlags,
-    /// The server command, after --
+    /// The server command, after --; {connections} in it becomes the number of connections
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -174,6 +177,13 @@ pub(super) struct WorkloadFlags {
     /// How the load is spread over time
     #[arg(long, value_enum, default_value = "uniform")]
     pattern: PatternFlag,
+    /// Connections reset at once that come back as fast as they can: a count or a share, and when, from the
+    /// beginning of the hold, as in 1M@10s [when: half-way through it]
+    #[arg(long, value_name = "N|SHARE%[@TIME]", value_parser = stampede)]
+    stampede: Option<Stampede>,
+    /// Who closes the connections in the end
+    #[arg(long, value_enum, default_value = "client")]
+    end: EndFlag,
 }
 
 impl WorkloadFlags {
@@ -204,7 +214,18 @@ impl WorkloadFlags {
             pattern: match self.pattern {
                 PatternFlag::Uniform => Pattern::Uniform,
                 PatternFlag::Bursty => Pattern::Bursty,
-                PatternFlag::Stampede => Pattern::Stampede,
+                PatternFlag::Stampede => Pattern::Uniform,
+            },
+            stampede: self.stampede.or(match self.pattern {
+                PatternFlag::Stampede => Some(Stampede {
+                    connections: Active::Share(1.0),
+                    at: None,
+                }),
+                PatternFlag::Uniform | PatternFlag::Bursty => None,
+            }),
+            closed_by: match self.end {
+                EndFlag::Client => Side::Client,
+                EndFlag::Server => Side::Server,
             },
         }
     }
@@ -241,8 +262,16 @@ enum PatternFlag {
     Uniform,
     /// The messages of each second fall due within its first tenth
     Bursty,
-    /// Half-way through the hold everybody is dropped and reconnects at once
+    /// Evenly, with --stampede 100%
     Stampede,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EndFlag {
+    /// This tool does, one after the other
+    Client,
+    /// The server does: it is told to stop (SIGTERM) while all are open, and the time it takes is measured
+    Server,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -276,6 +305,17 @@ fn active(text: &str) -> Result<Active, String> {
     } else {
         count(text).map(Active::Count)
     }
+}
+
+fn stampede(text: &str) -> Result<Stampede, String> {
+    let (connections, at) = match text.split_once('@') {
+        Some((connections, at)) => (connections, Some(duration(at)?)),
+        None => (text, None),
+    };
+    Ok(Stampede {
+        connections: active(connections)?,
+        at,
+    })
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -323,6 +363,15 @@ mod tests {
         );
         assert_eq!(active("10%"), Ok(Active::Share(0.1)));
         assert_eq!(active("1k"), Ok(Active::Count(1000)));
+        assert_eq!(
+            stampede("1M@10s"),
+            Ok(Stampede {
+                connections: Active::Count(1_000_000),
+                at: Some(Duration::from_secs(10)),
+            })
+        );
+        assert_eq!(stampede("20%").map(|half_way| half_way.at), Ok(None));
+        assert!(stampede("1M@").is_err() && stampede("@1s").is_err());
         assert_eq!(rate("10k"), Ok(10_000.0));
         assert!(rate("-1").is_err() && rate("inf").is_err());
     }

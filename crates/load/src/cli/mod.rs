@@ -8,7 +8,10 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use flags::{Command, Flags, OutputFlags};
 use progress::LiveProgress;
+use roadstead_host::HostRoot;
+use roadstead_load::tun::CONNECTIONS_PLACEHOLDER;
 use roadstead_load::{Report, sockets, tun};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,7 +46,10 @@ fn run(flags: &Flags) -> Result<ExitCode> {
             )
         }
         Command::Tun(flags) => {
-            let settings = flags.settings();
+            let mut settings = flags.settings();
+            if flags.fit {
+                fit(&mut settings)?;
+            }
             let mut progress = LiveProgress::new(settings.workload.connections, stop);
             (tun::run(&settings, &mut progress), progress, &flags.output)
         }
@@ -56,6 +62,21 @@ fn run(flags: &Flags) -> Result<ExitCode> {
         }
         result => finish(&result?, output),
     }
+}
+
+/// Makes the run fit this host, and says so before it starts.
+fn fit(settings: &mut tun::Settings) -> Result<()> {
+    let fit = settings.fit_to(&HostRoot::live())?;
+    let mut error_output = std::io::stderr();
+    let _ = writeln!(error_output, "{fit}");
+    let follows = |word: &OsString| word.to_string_lossy().contains(CONNECTIONS_PLACEHOLDER);
+    if fit.connections < fit.asked_connections && !settings.command.iter().any(follows) {
+        let _ = writeln!(
+            error_output,
+            "the server command says nothing of {CONNECTIONS_PLACEHOLDER}: the server makes room for as many as it is told"
+        );
+    }
+    Ok(())
 }
 
 /// From here on Ctrl-C ends the run, and only a second one the process, with which its server goes. No thread is started for it: there must be none yet

@@ -4,7 +4,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 use roadstead_host::quantity::{binary_bytes, grouped};
-use roadstead_load::{Percentiles, Report, Sample};
+use roadstead_load::{BytesPerConnection, CpuPerConnection, Percentiles, Report, Sample};
 use std::fmt::Write;
 use std::fs::File;
 use std::time::Duration;
@@ -27,6 +27,13 @@ fn write_counts(out: &mut String, report: &Report) -> std::fmt::Result {
         (_, true) => ", ended early: no connection was left",
         _ => "",
     };
+    if report.asked_connections > report.connections {
+        writeln!(
+            out,
+            "{} connections were asked for, and did not fit into the available memory",
+            grouped(report.asked_connections as u64),
+        )?;
+    }
     writeln!(
         out,
         "{} of {} connections established in {:.1} s; {:.1} s in all{ended}",
@@ -43,16 +50,48 @@ fn write_counts(out: &mut String, report: &Report) -> std::fmt::Result {
         grouped(report.messages_per_second as u64),
         timeline.hold_seconds,
     )?;
+    if report.latency_warmup_us.count > 0 {
+        writeln!(
+            out,
+            "a warm-up of {:.1} s, {} replies, is not in the measured ones",
+            timeline.warmup_seconds,
+            grouped(report.latency_warmup_us.count),
+        )?;
+    }
+    if let Some(seconds) = timeline.drain_seconds {
+        writeln!(
+            out,
+            "drained by the server in {seconds:.1} s: {} closed in order, {} cut off, {} left open",
+            grouped(report.closed_in_the_end()),
+            grouped(counters.cut_off),
+            grouped(counters.unclosed),
+        )?;
+    }
     writeln!(
         out,
-        "errors: {} failed, {} lost, {} unanswered, {} wrong bytes",
+        "errors: {} failed, {} lost, {} cut off, {} unanswered, {} wrong bytes",
         grouped(counters.failed),
         grouped(counters.lost),
+        grouped(counters.cut_off),
         grouped(counters.unanswered),
         grouped(counters.wrong_bytes),
     )?;
     for (reason, count) in &report.reasons {
         writeln!(out, "{:>12} × {reason}", grouped(*count))?;
+    }
+    if let Some(said) = &report.server_counters {
+        let of = |name: &str| grouped(said["counters"][name].as_u64().unwrap_or_default());
+        let is = if said["accounts_close"] == true {
+            "="
+        } else {
+            "≠"
+        };
+        let closed = grouped(said["closed_total"].as_u64().unwrap_or_default());
+        let (opened, live) = (of("opened"), of("live"));
+        writeln!(
+            out,
+            "the server says: opened {opened} {is} live {live} + closed {closed}"
+        )?;
     }
     if let Some(how) = &report.server_ended {
         writeln!(out, "the server ended by itself or not at all: {how}")?;
@@ -64,6 +103,23 @@ fn write_counts(out: &mut String, report: &Report) -> std::fmt::Result {
             grouped(counters.retransmitted),
             grouped(counters.packets_refused),
         )?;
+    }
+    if let Some(stampede) = &report.stampede {
+        let took = stampede
+            .seconds
+            .map_or("not all came back".to_owned(), |seconds| {
+                format!("all back after {seconds:.2} s")
+            });
+        writeln!(
+            out,
+            "stampede: {} reset at once, {} back, {took}; {} attempts in vain",
+            grouped(stampede.reset),
+            grouped(stampede.back),
+            grouped(stampede.shed.values().sum()),
+        )?;
+        for (reason, count) in &stampede.shed {
+            writeln!(out, "{:>12} × {reason}", grouped(*count))?;
+        }
     }
     if counters.reopened + counters.unclosed > 0 {
         writeln!(
@@ -82,10 +138,21 @@ fn write_latencies(out: &mut String, report: &Report) -> std::fmt::Result {
     write!(out, "\n{:>10}", "µs")?;
     HEAD.iter()
         .try_for_each(|name| write!(out, " {name:>12}"))?;
-    for (name, row) in [
+    let rows = [
+        ("warm-up", &report.latency_warmup_us),
         ("message", &report.latency_us),
         ("connect", &report.connect_us),
-    ] {
+    ];
+    let stampede = report.stampede.as_ref().map(|stampede| {
+        [
+            ("others", &stampede.others_us),
+            ("crowd", &stampede.crowd_us),
+            ("the rest", &stampede.rest_us),
+            ("reconnect", &stampede.connect_us),
+        ]
+    });
+    let rows = rows.into_iter().chain(stampede.into_iter().flatten());
+    for (name, row) in rows.filter(|(_, row)| row.count > 0) {
         let Percentiles {
             count,
             p50,
@@ -148,24 +215,51 @@ fn write_usage(out: &mut String, report: &Report) -> std::fmt::Result {
             rss(tool),
         )?;
     }
-    let mut per_connection = Vec::new();
     let usage = &report.usage;
-    if let Some(server) = &usage.server {
-        per_connection.push(format!("server RSS {:.0}", server.rss_bytes_per_connection));
+    if let Some(bytes) = &usage.bytes_per_connection {
+        write_bytes(out, bytes)?;
+        if let Some(source) = usage.slab_source {
+            writeln!(out, "{:>22}   slab: {source}", "")?;
+        }
     }
-    if let (Some(bytes), Some(source)) = (usage.slab_bytes_per_connection, usage.slab_source) {
-        per_connection.push(format!("slab {bytes:.0} ({source})"));
-    }
-    if let Some(bytes) = usage.tool_rss_bytes_per_connection {
-        per_connection.push(format!("tool {bytes:.1}"));
-    }
-    if !per_connection.is_empty() {
-        writeln!(out, "bytes per connection: {}", per_connection.join(", "))?;
+    for (what, cpu) in [
+        ("opened", usage.cpu_us_per_connection_opened),
+        ("closed", usage.cpu_us_per_connection_closed),
+    ] {
+        write_cpu(out, what, cpu)?;
     }
     if let Some(us) = usage.server.and_then(|server| server.cpu_us_per_message) {
         writeln!(out, "server CPU per message: {us:.2} µs")?;
     }
     Ok(())
+}
+
+fn write_bytes(out: &mut String, bytes: &BytesPerConnection) -> std::fmt::Result {
+    writeln!(out, "\n{:>22} {:>9}", "bytes per connection", "")?;
+    let mut row = |name: &str, bytes: Option<f64>| match bytes {
+        Some(bytes) => writeln!(out, "{name:>22} {bytes:>9.1}"),
+        None => writeln!(out, "{name:>22} {:>9}", "-"),
+    };
+    row("server, user memory", bytes.server_user)?;
+    let mut caches: Vec<(&String, f64)> = bytes.slab_caches.iter().map(|(n, b)| (n, *b)).collect();
+    caches.sort_by(|one, other| other.1.total_cmp(&one.1));
+    for (name, bytes) in caches {
+        row(&format!("slab, {name}"), Some(bytes))?;
+    }
+    row("slab, the rest", bytes.slab_rest)?;
+    row("socket buffers", bytes.socket_buffers)?;
+    row("this tool", bytes.tool_user)?;
+    row("together", Some(bytes.total))
+}
+
+fn write_cpu(out: &mut String, what: &str, cpu: CpuPerConnection) -> std::fmt::Result {
+    let us = |us: Option<f64>| us.map_or("-".to_owned(), |us| format!("{us:.1} µs"));
+    writeln!(
+        out,
+        "CPU per connection {what}: server {}, tool {}",
+        us(cpu.server),
+        us(cpu.tool)
+    )
 }
 
 /// The distribution as HdrHistogram's percentile text, in milliseconds.

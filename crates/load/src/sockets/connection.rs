@@ -12,6 +12,7 @@ use rustix::event::epoll;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 const IN_PROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
@@ -183,6 +184,14 @@ impl Connection {
         if let Some(socket) = &self.socket {
             // Fails only if the peer has reset it: the next read says so.
             let _ = socket.shutdown(std::net::Shutdown::Write);
+        }
+    }
+
+    /// Lets the socket's end be a reset.
+    pub(super) fn reset(&self) {
+        if let Some(socket) = &self.socket {
+            // Cannot fail on a TCP socket.
+            let _ = socket.set_linger(Some(Duration::ZERO));
         }
     }
 

@@ -21,6 +21,8 @@ use crate::phase::{Observer, Phase, Progress};
 use crate::report::{Mode, Report};
 use crate::workload::Workload;
 use crate::{Error, crew, listening};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
@@ -92,17 +94,23 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
             ControlFlow::Continue(()) => Ok(()),
         }
     })?;
-    let server_pid = settings.server_pid;
-    let outcome = crew::run(
-        &settings.workload,
-        plan.threads,
-        server_pid,
-        observer,
-        |post| {
-            roadstead::thread::own_descriptor_table()?;
-            ClientThread::new(&plan, post)?.run()
+    let server = settings.server_pid.and_then(process);
+    let orders = crew::Orders {
+        workload: &settings.workload,
+        threads: plan.threads,
+        server_pid: settings.server_pid,
+        end_server: &|| {
+            if let Some(server) = &server {
+                // Fails only if it has ended.
+                let _ = rustix::process::pidfd_send_signal(server, Signal::TERM);
+            }
         },
-    )?;
+        not_accepted: &|| listening::not_accepted(settings.server.port()),
+    };
+    let outcome = crew::run(&orders, observer, |post| {
+        roadstead::thread::own_descriptor_table()?;
+        ClientThread::new(&plan, post)?.run()
+    })?;
     let mode = Mode::Sockets {
         settings: settings.clone(),
         threads: plan.threads,
@@ -110,8 +118,20 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
     Ok(Report::new(mode, &settings.workload, outcome))
 }
 
+/// A hold on a process that cannot become another's; `None` if it has ended.
+fn process(pid: u32) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(pid.try_into().ok()?)?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
 impl Plan {
     fn new(settings: Settings) -> Result<Self, Error> {
+        if settings.workload.server_closes() && settings.server_pid.is_none() {
+            return Err(Error::new(
+                "the server is to close the connections, and nobody knows how to tell it",
+                "pass --server-pid with --end server",
+            ));
+        }
         let limit = roadstead_host::raise_nofile()
             .map_err(|error| Error::new(error.to_string(), "check ulimit -n"))?;
         let per_thread = limit.hard.or_max().saturating_sub(OTHER_DESCRIPTORS).max(1) as usize;

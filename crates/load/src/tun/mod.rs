@@ -12,19 +12,22 @@
 //! from the connection's number, sequence numbers from a keyed hash of it, and all bytes from their
 //! place in the stream. Each thread has a device and a network of its own, so that the routing table brings
 //! every reply to the thread that asked: queues of one device would be chosen by the kernel's hash. On two
-//! cores, two devices carry 1.45 times the messages of one and open connections 1.3 times as fast. Segments are
-//! not joined to larger ones (GSO): what this client sends is smaller than one.
+//! cores, two devices carry 1.45 times the messages of one and open connections 1.3 times as fast. Each thread
+//! stays on a core, and with it the kernel's receive path, which our `write` runs. Segments are not joined to larger ones (GSO): what this client sends is smaller than one.
 
 mod address;
 mod client;
+mod fit;
 mod namespace;
 mod record;
+mod said;
 mod segment;
 mod server;
 mod sys;
 mod timers;
 mod wire;
 
+pub use fit::Fit;
 pub use wire::Faults;
 
 use crate::phase::{Observer, Phase, Progress};
@@ -48,7 +51,8 @@ const INTERRUPTED_STOP: Duration = Duration::from_secs(3);
 /// A run with a user-space client, and the server it starts for it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
-    /// The server: a program and its arguments.
+    /// The server: a program and its arguments; [`CONNECTIONS_PLACEHOLDER`] in them becomes the number of
+    /// connections.
     #[serde(serialize_with = "words")]
     pub command: Vec<OsString>,
     /// The port it listens on, at 10.0.0.1 or at all addresses.
@@ -69,6 +73,8 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// What happens to packets on the way.
     pub faults: Faults,
+    /// What [`Settings::fit_to`] has found out, if it was asked.
+    pub fit: Option<Fit>,
     /// What is done with the connections.
     pub workload: Workload,
 }
@@ -83,13 +89,28 @@ impl Settings {
             server_stop: Duration::from_secs(30),
             threads: None,
             faults: Faults::default(),
+            fit: None,
             workload: Workload::default(),
         }
     }
 }
 
+/// Stands for the number of connections in the server command.
+pub const CONNECTIONS_PLACEHOLDER: &str = "{connections}";
+
 fn words<S: serde::Serializer>(command: &[OsString], out: S) -> Result<S::Ok, S::Error> {
     out.collect_seq(command.iter().map(|word| word.to_string_lossy()))
+}
+
+/// The command with the placeholder replaced.
+fn with_connections(command: &[OsString], connections: usize) -> Vec<OsString> {
+    let replace = |word: &OsString| match word.to_str() {
+        Some(text) => text
+            .replace(CONNECTIONS_PLACEHOLDER, &connections.to_string())
+            .into(),
+        None => word.clone(), // no text, and so not in it
+    };
+    command.iter().map(replace).collect()
 }
 
 /// Settings, and what follows from them and from the host.
@@ -99,10 +120,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(settings: Settings) -> Result<Self, Error> {
+    fn new(mut settings: Settings) -> Result<Self, Error> {
         settings.workload.check()?;
         settings.faults.check()?;
         let connections = settings.workload.connections;
+        settings.command = with_connections(&settings.command, connections);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = settings
             .threads
@@ -146,7 +168,7 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
         let wire = Wire::new(wire::open_device(thread)?, settings.faults, thread);
         wires.push(Mutex::new(Some(wire)));
     }
-    let mut server = Server::start(&settings.command)?;
+    let mut server = Server::start(&plan.settings.command)?;
     let address = SocketAddr::from((SERVER, settings.port));
     listening::wait_for(address, settings.server_wait, || {
         let progress = Progress::default();
@@ -155,8 +177,16 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
             ControlFlow::Continue(()) => server.check_alive(),
         }
     })?;
-    let pid = Some(server.pid());
-    let outcome = crew::run(&settings.workload, plan.threads, pid, observer, |post| {
+    let orders = crew::Orders {
+        workload: &settings.workload,
+        threads: plan.threads,
+        server_pid: Some(server.pid()),
+        end_server: &|| server.tell_to_stop(),
+        not_accepted: &|| listening::not_accepted(settings.port),
+    };
+    let outcome = crew::run(&orders, observer, |post| {
+        // Whoever cannot be pinned is merely slower.
+        roadstead::thread::pin_to_core(post.index);
         let wire = wires[post.index]
             .lock()
             .expect("taken once")
@@ -166,17 +196,19 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
     })?;
     let mut report = Report::new(
         Mode::Tun {
-            settings: settings.clone(),
+            settings: plan.settings.clone(),
             threads: plan.threads,
         },
         &settings.workload,
         outcome,
     );
     let hurried = report.timeline.interrupted;
-    report.server_ended = server.stop(if hurried {
+    let end = server.stop(if hurried {
         settings.server_stop.min(INTERRUPTED_STOP)
     } else {
         settings.server_stop
     })?;
+    report.server_ended = end.unasked;
+    report.server_counters = end.counters;
     Ok(report)
 }

@@ -1,11 +1,12 @@
 //! The server command: started in our network, told to stop in the end, killed if we cannot tell it.
 
+use super::said::Said;
 use super::sys;
 use crate::Error;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
+use std::cell::Cell;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -14,6 +15,18 @@ use std::time::Duration;
 pub(super) struct Server {
     name: String,
     child: Child,
+    /// Whether it was told to stop.
+    told: Cell<bool>,
+    /// What it prints, until it is ended.
+    said: Option<Said>,
+}
+
+/// How a server ended.
+pub(super) struct End {
+    /// How it had ended before it was told to, or that it had to be killed; `None`: as it should.
+    pub(super) unasked: Option<String>,
+    /// The last counters it printed.
+    pub(super) counters: Option<serde_json::Value>,
 }
 
 impl Server {
@@ -26,21 +39,25 @@ impl Server {
             ));
         };
         let name = program.to_string_lossy().into_owned();
-        // Its output is not our report: it goes where our progress goes.
-        let output = std::io::stderr().as_fd().try_clone_to_owned();
         let mut command = Command::new(program);
         command
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(output.map_or_else(|_| Stdio::null(), Stdio::from))
+            .stdout(Stdio::piped())
             .process_group(0);
-        let child = sys::spawn_bound(&mut command).map_err(|error| {
+        let mut child = sys::spawn_bound(&mut command).map_err(|error| {
             Error::new(
                 format!("cannot start the server command {name} ({error})"),
                 "check its path",
             )
         })?;
-        Ok(Self { name, child })
+        let said = Said::pass_on(child.stdout.take().expect("piped"));
+        Ok(Self {
+            said: Some(said),
+            name,
+            child,
+            told: Cell::new(false),
+        })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -61,16 +78,32 @@ impl Server {
         }
     }
 
-    /// Tells it to stop and waits; returns how it had ended if it did so before it was told.
-    pub(super) fn stop(mut self, limit: Duration) -> Result<Option<String>, Error> {
+    /// Tells it to stop. Once: a second signal ends a server that drains.
+    pub(super) fn tell_to_stop(&self) {
+        if !self.told.replace(true) {
+            self.signal(Signal::TERM);
+        }
+    }
+
+    /// Tells it to stop, if that has not been done, and waits.
+    pub(super) fn stop(mut self, limit: Duration) -> Result<End, Error> {
+        let unasked = self.wait(limit)?;
+        Ok(End {
+            unasked,
+            counters: self.end(),
+        })
+    }
+
+    /// Returns how it had ended if it did so before it was told, or has not ended in time.
+    fn wait(&mut self, limit: Duration) -> Result<Option<String>, Error> {
         if let Ok(Some(status)) = self.child.try_wait() {
-            return Ok(Some(status.to_string()));
+            return Ok((!self.told.get()).then(|| status.to_string()));
         }
         let what = |error| Error::new(format!("cannot wait for {} ({error})", self.name), "see ps");
         let process =
             rustix::process::pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())
                 .map_err(what)?;
-        self.signal(Signal::TERM);
+        self.tell_to_stop();
         let timeout = Timespec {
             tv_sec: limit.as_secs() as _,
             tv_nsec: limit.subsec_nanos().into(),
@@ -90,11 +123,18 @@ impl Server {
         // Fails only if none is left.
         let _ = rustix::process::kill_process_group(Pid::from_child(&self.child), signal);
     }
+
+    /// Ends what is left of it, once, and hears what it still has to say; returns the last counters it printed.
+    fn end(&mut self) -> Option<serde_json::Value> {
+        let said = self.said.take()?;
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+        said.hear_out()
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
-        let _ = self.child.wait();
+        self.end();
     }
 }

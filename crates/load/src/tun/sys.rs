@@ -1,5 +1,5 @@
-//! The kernel interfaces that no safe wrapper covers: the TUN device, its address, new namespaces, and a
-//! child that does not outlive us. The only file with `unsafe`.
+//! The kernel interfaces that no safe wrapper covers: the TUN device, its address, new namespaces, a
+//! child that does not outlive us, and who runs first. The only file with `unsafe`.
 #![allow(unsafe_code)]
 
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -94,6 +94,22 @@ pub(super) fn spawn_bound(command: &mut Command) -> io::Result<Child> {
         });
     }
     command.spawn()
+}
+
+/// Lets the calling thread run before all ordinary ones, or as one of them again. Needs CAP_SYS_NICE.
+pub(super) fn run_first(first: bool) -> io::Result<()> {
+    let (policy, sched_priority) = if first {
+        (libc::SCHED_FIFO, 1)
+    } else {
+        (libc::SCHED_OTHER, 0)
+    };
+    let parameters = libc::sched_param { sched_priority };
+    // SAFETY:
+    // - The kernel reads one `sched_param` → it lives until the call returns.
+    match unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 type Request = libc::ifreq;

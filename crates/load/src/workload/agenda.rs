@@ -3,11 +3,12 @@
 //! The thread asks for one thing after the other and does it by its own means, with sockets or with
 //! packets; the agenda knows nothing of either.
 
-use super::{Arrivals, Pattern, Ramp, Traffic, Turns, Workload};
+use super::{Arrivals, Crowd, Herd, Pattern, Ramp, Traffic, Turns, Workload};
 use crate::phase::{Phase, TrafficTimes};
 use crate::tally::Tally;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The answer to 'what is next'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub(crate) struct Agenda {
     /// Arrivals and churn that were dealt with.
     arrived: u64,
     churned: u64,
-    stampeded: bool,
+    crowd: Option<Crowd>,
     pipelines_filled: bool,
     /// Connections were opened in the order of their index so far.
     opened: usize,
@@ -57,6 +58,7 @@ impl Agenda {
         thread: usize,
         threads: usize,
         times: TrafficTimes,
+        herd: &Arc<Herd>,
     ) -> Self {
         let share = Share { thread, threads };
         let connections = share.of(workload.connections);
@@ -69,6 +71,10 @@ impl Agenda {
             _ => 0.0,
         };
         let churn = workload.churn_per_second;
+        let crowd = workload.stampede.map(|stampede| {
+            let members = share.of(stampede.connections.of(workload.connections));
+            Crowd::new(stampede, Arc::clone(herd), connections, members)
+        });
         Self {
             traffic: workload.traffic,
             turns: Turns::new(connections, active),
@@ -82,7 +88,7 @@ impl Agenda {
             churn: Arrivals::new(churn, Pattern::Uniform, thread, threads),
             arrived: 0,
             churned: 0,
-            stampeded: workload.pattern != Pattern::Stampede,
+            crowd,
             pipelines_filled: false,
             opened: 0,
             reopen: VecDeque::new(),
@@ -113,14 +119,24 @@ impl Agenda {
                     due_ns: now,
                 }
             } else if self.ramp.has_room(in_flight)
+                && let Some(index) = self.crowd.as_mut().and_then(|crowd| crowd.next_retry(now))
+            {
+                Opening { index, due_ns: now }
+            } else if self.ramp.has_room(in_flight)
                 && let Some(opening) = self.reopen.pop_front()
             {
                 opening
             } else {
                 let due = self.ramp.next_due_ns(self.opened, in_flight);
+                let retry = self
+                    .crowd
+                    .as_ref()
+                    .filter(|_| self.ramp.has_room(in_flight))
+                    .map_or(u64::MAX, Crowd::next_retry_ns);
                 return Due::At(
                     due.filter(|_| self.opened < self.connections)
-                        .unwrap_or(u64::MAX),
+                        .unwrap_or(u64::MAX)
+                        .min(retry),
                 );
             };
         self.handshakes_in_flight += 1;
@@ -141,6 +157,7 @@ impl Agenda {
     pub(crate) fn stop_opening(&mut self) {
         self.opened = self.connections;
         self.reopen.clear();
+        self.crowd.iter_mut().for_each(Crowd::stop);
     }
 
     /// Open loop: the slot whose next message is due.
@@ -191,11 +208,16 @@ impl Agenda {
                 Traffic::OpenLoop { .. } => self.due_ns(slot, number),
                 Traffic::None => continue,
             };
+            let took = now.saturating_sub(began);
             if began >= self.times.record_from_ns {
                 tally.counters.measured_messages += 1;
-                tally
-                    .latency_ns
-                    .saturating_record(now.saturating_sub(began));
+                tally.latency_ns.saturating_record(took);
+                if let Some(crowd) = &self.crowd {
+                    let part = crowd.part(self.turns.connection(slot), began);
+                    tally.stampede().latency(part).saturating_record(took);
+                }
+            } else {
+                tally.warmup_ns.saturating_record(took);
             }
         }
     }
@@ -220,6 +242,9 @@ impl Agenda {
             .times
             .from_ns
             .saturating_add(churn.due_ns(self.churned));
+        if due_ns >= self.times.until_ns {
+            return Due::At(u64::MAX);
+        }
         if due_ns > now {
             return Due::At(due_ns);
         }
@@ -228,20 +253,100 @@ impl Agenda {
         Due::Now(Opening { index, due_ns })
     }
 
-    /// Half-way through the hold: the moment at which everybody is dropped, once.
-    pub(crate) fn next_stampede(&mut self, now: u64) -> Due<u64> {
-        let middle = self.times.record_from_ns.midpoint(self.times.until_ns);
-        if self.stampeded || now < middle {
-            return Due::At(if self.stampeded { u64::MAX } else { middle });
+    /// The next connection to reset in a stampede.
+    pub(crate) fn next_reset(&mut self, now: u64) -> Due<usize> {
+        let Some(crowd) = &mut self.crowd else {
+            return Due::At(u64::MAX);
+        };
+        match crowd.next_to_reset(now, self.times) {
+            Ok(index) => Due::Now(index),
+            Err(due) => Due::At(due),
         }
-        self.stampeded = true;
-        Due::Now(middle)
+    }
+
+    /// A connection was reset as told: it is to be opened again at once.
+    pub(crate) fn stampedes(&mut self, index: usize, tally: &mut Tally) {
+        if let Some(crowd) = &mut self.crowd {
+            let due_ns = crowd.leaves(index, self.times);
+            tally.stampede().reset += 1;
+            self.reopen.push_back(Opening { index, due_ns });
+        }
+    }
+
+    /// A handshake was completed that should have been `took_ns` ago: counts it as one of the ramp, of churn or of
+    /// a stampede.
+    pub(crate) fn is_open(
+        &mut self,
+        index: usize,
+        reopened: bool,
+        now: u64,
+        due_ns: u64,
+        tally: &mut Tally,
+    ) {
+        let took_ns = now.saturating_sub(due_ns);
+        tally.counters.open += 1;
+        tally.counters.reopened += u64::from(reopened);
+        tally.counters.established += u64::from(!reopened);
+        let stampeded = |crowd: &mut Crowd| crowd.is_back(index, now);
+        if self.crowd.as_mut().is_some_and(stampeded) {
+            let stampede = tally.stampede();
+            stampede.back += 1;
+            stampede.connect_ns.saturating_record(took_ns);
+        } else {
+            tally.connect_ns.saturating_record(took_ns);
+        }
+    }
+
+    /// An attempt to open has failed. True if it is one of a stampede and will be repeated.
+    pub(crate) fn is_retried(
+        &mut self,
+        index: usize,
+        why: &str,
+        now: u64,
+        tally: &mut Tally,
+    ) -> bool {
+        let times = self.times;
+        let retried = |crowd: &mut Crowd| crowd.retries(index, now, times);
+        let retried = self.crowd.as_mut().is_some_and(retried);
+        if retried {
+            tally.stampede().because(why);
+        }
+        retried
+    }
+
+    /// The server has ended an open connection on which it said nothing. True if it is one that came back in a stampede:
+    /// it will come back again.
+    pub(crate) fn is_shed(&mut self, index: usize, why: &str, now: u64, tally: &mut Tally) -> bool {
+        let times = self.times;
+        let shed = |crowd: &mut Crowd| crowd.leaves_again(index, now, times);
+        let shed = self.crowd.as_mut().is_some_and(shed);
+        if shed {
+            let stampede = tally.stampede();
+            stampede.back -= 1;
+            stampede.because(why);
+        }
+        shed
+    }
+
+    /// A SYN of a connection that is away in a stampede was not answered and is sent again.
+    pub(crate) fn asks_again(&mut self, index: usize, tally: &mut Tally) {
+        if self
+            .crowd
+            .as_ref()
+            .is_some_and(|crowd| crowd.is_away(index))
+        {
+            tally.stampede().because("connect: no answer, asked again");
+        }
     }
 
     /// Whether nothing remains to be done in this phase but what replies and closes bring.
     pub(crate) fn is_done(&self, phase: Phase) -> bool {
         let all_opened = self.opened == self.connections
             && self.reopen.is_empty()
+            && self
+                .crowd
+                .as_ref()
+                .is_none_or(|crowd| crowd.next_retry_ns() == u64::MAX)
             && self.handshakes_in_flight == 0;
         match phase {
             Phase::Connect => all_opened,
@@ -281,7 +386,7 @@ mod tests {
             record_from_ns: 0,
             until_ns: 1_000_000_000,
         };
-        Agenda::new(workload, 0, 1, times)
+        Agenda::new(workload, 0, 1, times, &Arc::new(Herd::new(1)))
     }
 
     #[test]
@@ -375,7 +480,7 @@ mod tests {
             until_ns: 1_000_000_000,
         };
         let count = |thread| {
-            let mut agenda = Agenda::new(&workload, thread, 2, times);
+            let mut agenda = Agenda::new(&workload, thread, 2, times, &Arc::new(Herd::new(2)));
             std::iter::from_fn(|| {
                 matches!(agenda.next_message(1_000_000_000), Due::Now(_)).then_some(())
             })

@@ -14,14 +14,19 @@
 mod agenda;
 mod arrivals;
 mod ramp;
+mod stampede;
 mod tape;
 mod turns;
 
+pub use stampede::Stampede;
+
 pub(crate) use agenda::{Agenda, Due, Opening, Share};
+pub(crate) use stampede::{Herd, Part};
 pub(crate) use tape::Tape;
 
 use arrivals::Arrivals;
 use ramp::Ramp;
+use stampede::Crowd;
 use turns::Turns;
 
 use crate::Error;
@@ -67,6 +72,10 @@ pub struct Workload {
     pub churn_per_second: f64,
     /// How the load is spread over time.
     pub pattern: Pattern,
+    /// Connections that are reset at once and come back.
+    pub stampede: Option<Stampede>,
+    /// Who closes the connections in the end.
+    pub closed_by: Side,
 }
 
 impl Default for Workload {
@@ -86,6 +95,8 @@ impl Default for Workload {
             protocol: Protocol::Echo,
             churn_per_second: 0.0,
             pattern: Pattern::Uniform,
+            stampede: None,
+            closed_by: Side::Client,
         }
     }
 }
@@ -153,6 +164,16 @@ impl Protocol {
     }
 }
 
+/// One end of the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// This tool.
+    Client,
+    /// The server: it is told to stop (SIGTERM) while all connections are open.
+    Server,
+}
+
 /// How the load is spread over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -161,14 +182,17 @@ pub enum Pattern {
     Uniform,
     /// The messages of each second fall due within its first tenth.
     Bursty,
-    /// Evenly, and half-way through the hold every connection is dropped and opened again at once.
-    Stampede,
 }
 
 impl Workload {
     /// Bytes of one message on the wire.
     pub(crate) fn wire_bytes(&self) -> usize {
         self.protocol.header_bytes() + self.message_bytes
+    }
+
+    /// Whether the server closes the connections in the end.
+    pub(crate) fn server_closes(&self) -> bool {
+        self.closed_by == Side::Server
     }
 
     /// Refuses what cannot be carried out, with what would be accepted.
@@ -204,12 +228,26 @@ impl Workload {
                 "pass --ramp above 0 and --churn of 0 or more",
             );
         }
-        if let Active::Share(share) = self.active
-            && !(0.0..=1.0).contains(&share)
+        let share_of = |active| match active {
+            Active::Share(share) => share,
+            Active::Count(_) => 0.0,
+        };
+        let stampede = self.stampede.map(|stampede| stampede.connections);
+        for (flag, share) in [
+            ("--active", share_of(self.active)),
+            ("--stampede", stampede.map_or(0.0, share_of)),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                let fix = format!("pass {flag} between 0% and 100%, or a count");
+                return refuse(format!("a share of {share}"), &fix);
+            }
+        }
+        if let Some(at) = self.stampede.and_then(|stampede| stampede.at)
+            && at >= self.hold
         {
             return refuse(
-                format!("a share of {share}"),
-                "pass --active between 0% and 100%, or a count",
+                format!("a stampede {at:?} into a hold of {:?}", self.hold),
+                "let it begin within --hold",
             );
         }
         match self.traffic {

@@ -5,6 +5,9 @@ use super::ClientThread;
 use crate::phase::Phase;
 use crate::workload::{Due, Opening};
 
+/// Connections reset between two looks at what has come.
+const RESETS_PER_TURN: usize = 64;
+
 impl ClientThread<'_> {
     /// Closes and reopens the connections whose time has come. Returns when the next one's has.
     pub(super) fn churn_due(&mut self, now: u64) -> u64 {
@@ -34,44 +37,60 @@ impl ClientThread<'_> {
 
     /// Closes a connection that is to be opened again.
     fn reopen(&mut self, index: usize, due_ns: u64) {
-        let connection = &mut self.connections[index];
-        connection.restart_stream(self.tape.message_bytes() as u64);
-        connection.reopened = true;
-        connection.drop_socket(State::AwaitsOpening);
-        self.tally.counters.open -= 1;
+        self.leave(index);
         self.tally.counters.closed += 1;
         self.agenda.reopen(index, due_ns);
     }
 
-    /// Half-way through the hold, drops every connection at once. Returns when that is.
-    pub(super) fn stampede_due(&mut self, now: u64) -> u64 {
-        let middle = match self.agenda.next_stampede(now) {
-            Due::Now(middle) => middle,
-            Due::At(due) => return due,
-        };
+    /// Forgets an open connection that will be opened again: what was not answered on it is sent again then.
+    pub(super) fn leave(&mut self, index: usize) {
         let message = self.tape.message_bytes() as u64;
-        for index in 0..self.connections.len() {
-            let connection = &mut self.connections[index];
-            if connection.is_open() {
-                self.tally.counters.resent +=
-                    connection.sent.div_ceil(message) - connection.received / message;
-                self.reopen(index, middle);
-            }
-        }
-        u64::MAX
+        let connection = &mut self.connections[index];
+        let counters = &mut self.tally.counters;
+        counters.resent += connection.sent.div_ceil(message) - connection.received / message;
+        counters.open -= 1;
+        self.restart(index);
     }
 
-    /// Sends our FIN on all connections; gives up what is not open.
+    /// Puts a connection where it waits to be opened again.
+    pub(super) fn restart(&mut self, index: usize) {
+        let connection = &mut self.connections[index];
+        connection.restart_stream(self.tape.message_bytes() as u64);
+        connection.reopened = true;
+        connection.drop_socket(State::AwaitsOpening);
+    }
+
+    /// Resets the connections of a stampede when its time has come. Returns when that is.
+    pub(super) fn stampede_due(&mut self, now: u64) -> u64 {
+        for _ in 0..RESETS_PER_TURN {
+            let index = match self.agenda.next_reset(now) {
+                Due::Now(index) => index,
+                Due::At(due) => return due,
+            };
+            if self.connections[index].is_open() {
+                self.connections[index].reset();
+                self.leave(index);
+                self.tally.counters.closed += 1;
+                self.agenda.stampedes(index, &mut self.tally);
+            }
+        }
+        now
+    }
+
+    /// Sends our FIN on all connections, unless the server is to send its own first; gives up what is not open.
     pub(super) fn close_all(&mut self) {
         if !self.done.pending(Phase::Close) || self.awaiting_peer_close > 0 {
             return;
         }
         self.agenda.stop_opening();
+        let server_closes = self.plan.settings.workload.server_closes();
         for index in 0..self.connections.len() {
             let connection = &mut self.connections[index];
             if connection.is_open() {
-                connection.finish_sending();
-                self.awaiting_peer_close += 1;
+                if !server_closes {
+                    connection.finish_sending();
+                    self.awaiting_peer_close += 1;
+                }
             } else if connection.state == State::AwaitsHandshake {
                 connection.drop_socket(State::Over);
                 self.agenda.handshake_over();

@@ -83,10 +83,9 @@ impl ClientThread<'_> {
             (None, _) | (Some(_), State::Over) => {}
             (Some(Ok(())), State::AwaitsPeerClose) => {
                 self.awaiting_peer_close -= 1;
-                self.tally.counters.open -= 1;
-                self.tally.counters.closed += 1;
-                self.give_up(index);
+                self.closed_in_order(index);
             }
+            (Some(Ok(())), _) if self.server_drains() => self.closed_in_order(index),
             (Some(end), State::AwaitsPeerClose) => {
                 self.awaiting_peer_close -= 1;
                 self.lost(index, &ended(&end));

@@ -71,7 +71,13 @@ impl<'a> ClientThread<'a> {
             thread: index,
             threads: plan.threads,
         };
-        let agenda = Agenda::new(workload, index, plan.threads, stage.traffic_times());
+        let agenda = Agenda::new(
+            workload,
+            index,
+            plan.threads,
+            stage.traffic_times(),
+            &stage.herd,
+        );
         let connection = |local| Connection::new(tape.start(share.global(local) as u64));
         Ok(Self {
             epoll,
@@ -153,8 +159,9 @@ impl<'a> ClientThread<'a> {
     }
 
     fn is_done(&self, phase: Phase) -> bool {
-        let closed = phase != Phase::Close || self.awaiting_peer_close == 0;
-        closed && self.agenda.is_done(phase)
+        let closed = self.awaiting_peer_close == 0
+            && (!self.plan.settings.workload.server_closes() || self.tally.counters.open == 0);
+        (phase != Phase::Close || closed) && self.agenda.is_done(phase)
     }
 
     fn connection_ready(&mut self, phase: Phase, index: usize, flags: epoll::EventFlags) {
@@ -177,8 +184,11 @@ impl<'a> ClientThread<'a> {
 
     fn count_what_is_left(&mut self) {
         let message = self.tape.message_bytes() as u64;
+        let server_closes = self.plan.settings.workload.server_closes();
         for connection in &self.connections {
-            self.tally.counters.unclosed += u64::from(connection.state == State::AwaitsPeerClose);
+            let unclosed = connection.state == State::AwaitsPeerClose
+                || (server_closes && connection.is_open());
+            self.tally.counters.unclosed += u64::from(unclosed);
             self.tally.counters.unanswered += connection.outstanding(message);
         }
         self.tally.counters.open = 0;

@@ -61,15 +61,10 @@ impl ClientThread<'_> {
         match connection.handshake_result() {
             Ok(()) => {
                 connection.state = State::Established;
-                let took = self.stage.clock.now_ns().saturating_sub(connection.due_ns);
-                self.tally.connect_ns.saturating_record(took);
-                let counters = &mut self.tally.counters;
-                counters.open += 1;
-                *(if connection.reopened {
-                    &mut counters.reopened
-                } else {
-                    &mut counters.established
-                }) += 1;
+                let now = self.stage.clock.now_ns();
+                let (reopened, due_ns) = (connection.reopened, connection.due_ns);
+                self.agenda
+                    .is_open(index, reopened, now, due_ns, &mut self.tally);
                 self.send(index);
             }
             Err(error) => self.failed(index, &reason("connect", &error)),
@@ -77,16 +72,46 @@ impl ClientThread<'_> {
     }
 
     fn failed(&mut self, index: usize, why: &str) {
+        let now = self.stage.clock.now_ns();
+        if self.agenda.is_retried(index, why, now, &mut self.tally) {
+            return self.restart(index);
+        }
         self.tally.counters.failed += 1;
         self.tally.because(why);
         self.give_up(index);
     }
 
     pub(super) fn lost(&mut self, index: usize, why: &str) {
-        self.tally.counters.lost += 1;
-        self.tally.counters.open -= 1;
+        let now = self.stage.clock.now_ns();
+        let connection = &self.connections[index];
+        if connection.is_open()
+            && connection.received == 0
+            && self.agenda.is_shed(index, why, now, &mut self.tally)
+        {
+            return self.leave(index);
+        }
+        let cut_off = self.server_drains();
+        let counters = &mut self.tally.counters;
+        *(if cut_off {
+            &mut counters.cut_off
+        } else {
+            &mut counters.lost
+        }) += 1;
+        counters.open -= 1;
         self.tally.because(why);
         self.give_up(index);
+    }
+
+    /// Both sides have closed, as one of them was asked to.
+    pub(super) fn closed_in_order(&mut self, index: usize) {
+        self.tally.counters.open -= 1;
+        self.tally.counters.closed += 1;
+        self.give_up(index);
+    }
+
+    /// Whether the server has been told to stop and to close all connections.
+    pub(super) fn server_drains(&self) -> bool {
+        self.stage.drains(&self.plan.settings.workload)
     }
 
     /// Nothing will be answered on this connection any more.

@@ -12,6 +12,7 @@
 
 mod closing;
 mod opening;
+mod pacing;
 mod receiving;
 mod sending;
 
@@ -25,6 +26,7 @@ use crate::crew::Post;
 use crate::phase::{DoneOnce, Phase, Stage};
 use crate::tally::Tally;
 use crate::workload::{Agenda, Share, Tape, Traffic};
+use pacing::Pacing;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use std::collections::HashMap;
@@ -32,8 +34,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::mem::MaybeUninit;
 
-/// Packets taken between two looks at what is due.
-const RECEIVES_PER_TURN: usize = 256;
+/// Packets taken, and handshakes begun, between two looks at what is due.
+const PER_TURN: usize = 256;
+/// The same while messages are due at any moment: a handshake takes longer than most replies.
+const PER_TURN_WITH_TRAFFIC: usize = 32;
 /// How long the thread sleeps at most, so that its counters stay fresh.
 const SLEEP_NS_MAX: u64 = 100_000_000;
 
@@ -60,6 +64,7 @@ pub(super) struct Client<'a> {
     closing: u32,
     awaiting_peer_close: usize,
     packet: Box<[u8; PACKET_BYTES]>,
+    pacing: Pacing,
     done: DoneOnce,
     tally: Tally,
 }
@@ -85,7 +90,13 @@ impl<'a> Client<'a> {
             )?;
         }
         let workload = &plan.settings.workload;
-        let agenda = Agenda::new(workload, index, plan.threads, stage.traffic_times());
+        let agenda = Agenda::new(
+            workload,
+            index,
+            plan.threads,
+            stage.traffic_times(),
+            &stage.herd,
+        );
         let (connections, active) = (agenda.connections(), agenda.turns.active() as usize);
         let closed_loop = if agenda.pipeline() > 0 { active } else { 0 };
         Ok(Self {
@@ -113,6 +124,7 @@ impl<'a> Client<'a> {
             closing: 0,
             awaiting_peer_close: 0,
             packet: Box::new([0; PACKET_BYTES]),
+            pacing: Pacing::default(),
             done,
             tally,
         })
@@ -123,19 +135,22 @@ impl<'a> Client<'a> {
         let mut buffer = [0; PACKET_BYTES];
         while let Some(phase) = self.stage.phase() {
             let now = self.stage.clock.now_ns();
+            self.pace(phase);
             let next_due = self.advance(phase, now);
             self.tally.publish(now);
             if self.done.pending(phase) && self.is_done(phase) {
                 self.done.tell(phase);
             }
             let mut received = 0;
-            while received < RECEIVES_PER_TURN
+            while received < per_turn(phase)
                 && let Some(length) = self.wire.receive(&mut buffer)?
             {
                 received += 1;
                 self.receive(phase, &buffer[..length]);
             }
-            if received == 0 && !self.wire.release() {
+            if received > 0 {
+                self.give_way(phase, self.stage.clock.now_ns() - now);
+            } else if !self.wire.release() && !self.gathers(phase) {
                 self.sleep_until(next_due)?;
             }
         }
@@ -166,7 +181,7 @@ impl<'a> Client<'a> {
         self.strike_timers(now);
         let mut next_due = u64::MAX;
         match phase {
-            Phase::Connect => next_due = self.open_due(now),
+            Phase::Connect => next_due = self.open_due(phase, now),
             Phase::Idle => {}
             Phase::Warmup | Phase::Hold | Phase::Drain => {
                 self.agenda.times = self.stage.traffic_times();
@@ -174,7 +189,9 @@ impl<'a> Client<'a> {
                     self.fill_pipelines(now);
                     next_due = self.stampede_due(now).min(self.churn_due(now));
                 }
-                next_due = next_due.min(self.send_due(now)).min(self.open_due(now));
+                next_due = next_due
+                    .min(self.send_due(now))
+                    .min(self.open_due(phase, now));
             }
             Phase::Close => self.close_due(now),
         }
@@ -184,7 +201,14 @@ impl<'a> Client<'a> {
     fn is_done(&self, phase: Phase) -> bool {
         let all_closed =
             self.closing as usize == self.records.len() && self.awaiting_peer_close == 0;
-        (phase != Phase::Close || all_closed) && self.agenda.is_done(phase)
+        let followed =
+            !self.server_drains() || (self.tally.counters.open == 0 && self.flights.is_empty());
+        (phase != Phase::Close || (all_closed && followed)) && self.agenda.is_done(phase)
+    }
+
+    /// Whether the server has been told to stop and to close all connections.
+    fn server_drains(&self) -> bool {
+        self.stage.drains(&self.plan.settings.workload)
     }
 
     /// Bytes of a message, which fit the offsets: a message is at most 1 MiB and a header.
@@ -208,7 +232,11 @@ impl<'a> Client<'a> {
         })
     }
 
-    fn failed(&mut self, index: u32, why: &str) {
+    fn failed(&mut self, index: u32, why: &str, now: u64) {
+        let tally = &mut self.tally;
+        if self.agenda.is_retried(index as usize, why, now, tally) {
+            return self.restart(index);
+        }
         self.tally.counters.failed += 1;
         self.tally.because(why);
         self.give_up(index);
@@ -226,11 +254,23 @@ impl<'a> Client<'a> {
             let index = self.agenda.turns.connection(slot) as u32;
             self.tally.counters.unanswered += self.outstanding(index);
         }
-        let awaits_close = |record: &&Record| record.state() == State::AwaitsPeerClose;
+        let server_closes = self.plan.settings.workload.server_closes();
+        let awaits_close = |record: &&Record| {
+            let state = record.state();
+            state == State::AwaitsPeerClose || (server_closes && state.is_open())
+        };
         self.tally.counters.unclosed = self.records.iter().filter(awaits_close).count() as u64;
         self.tally.counters.open = 0;
         self.tally.counters.packets_refused = self.wire.refused;
         self.tally.publish(self.stage.clock.now_ns());
+    }
+}
+
+/// Things of one kind that are done in one turn.
+fn per_turn(phase: Phase) -> usize {
+    match phase {
+        Phase::Warmup | Phase::Hold | Phase::Drain => PER_TURN_WITH_TRAFFIC,
+        Phase::Connect | Phase::Idle | Phase::Close => PER_TURN,
     }
 }
 

@@ -3,17 +3,15 @@
 use super::super::record::{Flight, State};
 use super::super::segment::{ACK, PAYLOAD_BYTES, SYN, Segment, SynOptions};
 use super::super::timers::STRIKES_OF_SYN;
-use super::Client;
 use super::sending::WINDOW_SHIFT;
+use super::{Client, per_turn};
+use crate::phase::Phase;
 use crate::workload::{Due, Opening};
-
-/// Handshakes begun between two looks at what has come.
-const OPENS_PER_TURN: usize = 256;
 
 impl Client<'_> {
     /// Begins the handshakes that are due. Returns when the next is.
-    pub(super) fn open_due(&mut self, now: u64) -> u64 {
-        for _ in 0..OPENS_PER_TURN {
+    pub(super) fn open_due(&mut self, phase: Phase, now: u64) -> u64 {
+        for _ in 0..per_turn(phase) {
             match self.agenda.next_opening(now) {
                 Due::Now(opening) => self.open(opening, now),
                 Due::At(due) => return due,
@@ -47,9 +45,10 @@ impl Client<'_> {
         let limit = self.plan.settings.workload.connect_timeout.as_nanos() as u64;
         if now.saturating_sub(flight.began_ns) >= limit {
             self.agenda.handshake_over();
-            self.failed(index, "connect: no answer in time");
+            self.failed(index, "connect: no answer in time", now);
             return;
         }
+        self.agenda.asks_again(index as usize, &mut self.tally);
         flight.strikes += 1;
         flight.timer_ns = self.timers.set(now, flight.strikes, index);
         self.flights.insert(index, flight);
@@ -73,16 +72,9 @@ impl Client<'_> {
             .remove(&index)
             .expect("a handshake is a flight");
         self.agenda.handshake_over();
-        self.tally
-            .connect_ns
-            .saturating_record(now.saturating_sub(flight.due_ns));
-        let counters = &mut self.tally.counters;
-        counters.open += 1;
-        *(if reopened {
-            &mut counters.reopened
-        } else {
-            &mut counters.established
-        }) += 1;
+        let tally = &mut self.tally;
+        self.agenda
+            .is_open(index as usize, reopened, now, flight.due_ns, tally);
         // A message that is due acknowledges the SYN as well.
         record.set_owes_ack(true);
         let window = u32::from(segment.header.window);
@@ -99,12 +91,12 @@ impl Client<'_> {
     }
 
     /// A reset for a connection whose SYN is out.
-    pub(super) fn handshake_refused(&mut self, index: u32, segment: &Segment<'_>) {
+    pub(super) fn handshake_refused(&mut self, index: u32, segment: &Segment<'_>, now: u64) {
         let generation = self.records[index as usize].generation;
         let initial = self.addresses.initial_sequence(index, generation);
         if segment.has(ACK) && segment.header.acknowledged == initial.wrapping_add(1) {
             self.agenda.handshake_over();
-            self.failed(index, "connect: refused by the server");
+            self.failed(index, "connect: refused by the server", now);
         }
     }
 }

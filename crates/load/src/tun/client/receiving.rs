@@ -1,6 +1,6 @@
 //! What comes in: checked to be ours and in order, then acknowledgements, replies and closes.
 
-use super::super::record::{Flight, State};
+use super::super::record::State;
 use super::super::segment::{self, ACK, FIN, Header, RST, SYN, Segment};
 use super::Client;
 use super::sending::RENEW_AT_BYTES;
@@ -31,7 +31,7 @@ impl Client<'_> {
         let reset = segment.has(RST);
         match record.state() {
             State::AwaitsOpening | State::Closed | State::Gone => self.answer_stray(&segment),
-            State::AwaitsHandshake if reset => self.handshake_refused(index, &segment),
+            State::AwaitsHandshake if reset => self.handshake_refused(index, &segment, now),
             State::AwaitsHandshake => self.handshake_answered(index, &segment, now),
             _ if reset => {
                 let first = record
@@ -39,7 +39,12 @@ impl Client<'_> {
                     .wrapping_add(1)
                     .wrapping_add(record.received);
                 if segment.header.sequence.wrapping_sub(first) < RESET_WINDOW_BYTES {
-                    self.lost(index, "reset by the server");
+                    const RESET: &str = "reset by the server";
+                    if self.is_shed(index, RESET, now) {
+                        self.leave(index);
+                    } else {
+                        self.lost(index, RESET);
+                    }
                 }
             }
             // The server has not seen our answer to its SYN.
@@ -67,11 +72,15 @@ impl Client<'_> {
         let fin = segment.has(FIN);
         let pure = segment.payload.is_empty() && !fin;
         self.acknowledged(index, acked, window, pure, now);
-        if !self.flights.contains_key(&index)
-            && self.records[index as usize].state() == State::AwaitsCloseAck
+        let record = &mut self.records[index as usize];
+        let flight = self.flights.get(&index);
+        if record.state() == State::AwaitsCloseAck
+            && flight.is_none_or(|flight| flight.high == record.acked)
         {
-            self.records[index as usize].set_state(State::Closed);
+            record.set_state(State::Closed);
+            self.flights.remove(&index);
         }
+        let record = *record;
         let first = record.peer_initial.wrapping_add(1);
         let offset = segment.header.sequence.wrapping_sub(first);
         let ahead = offset.wrapping_sub(record.received).cast_signed();
@@ -210,39 +219,26 @@ impl Client<'_> {
     /// The server has closed its side, all bytes before that being taken.
     fn peer_closed(&mut self, index: u32, now: u64) {
         let record = &mut self.records[index as usize];
-        record.received += 1;
-        let asked_for = match record.state() {
+        match record.state() {
+            State::Established | State::AwaitsLastReply => return self.follow(index, now),
             State::AwaitsPeerClose => {
                 self.awaiting_peer_close -= 1;
-                true
+                record.received += 1;
             }
-            State::AwaitsReopening => true,
-            State::Established | State::AwaitsLastReply => false,
+            State::AwaitsReopening => {
+                record.received += 1;
+                self.send_ack(index);
+                // It was no byte of a message.
+                self.records[index as usize].received -= 1;
+                self.tally.counters.open -= 1;
+                self.tally.counters.closed += 1;
+                return self.reopen(index, now);
+            }
             _ => return,
-        };
-        let record = self.records[index as usize];
-        let our_fin_is_taken = asked_for && !self.flights.contains_key(&index);
+        }
+        let our_fin_is_taken = !self.flights.contains_key(&index);
         self.send_ack(index);
-        if !asked_for {
-            // Closed on us: we follow, and nothing more will be answered.
-            let mut flight = self
-                .flights
-                .get(&index)
-                .copied()
-                .unwrap_or_else(|| Flight::of(&record));
-            flight.fin_at = Some(flight.high);
-            self.lost(index, "closed by the server");
-            self.records[index as usize].set_state(State::AwaitsCloseAck);
-            self.transmit(index, flight, now);
-            return;
-        }
-        self.tally.counters.open -= 1;
-        self.tally.counters.closed += 1;
-        if record.state() == State::AwaitsReopening {
-            self.reopen(index, now);
-            return;
-        }
-        self.agenda.outstanding -= self.outstanding(index);
+        self.closed_in_order(index);
         let then = if our_fin_is_taken {
             State::Closed
         } else {
