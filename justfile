@@ -63,7 +63,7 @@ bench-idle *args:
 bench-echo *args:
     @{{just_executable()}} --justfile {{justfile()}} bench echo --subjects ours {{args}}
 
-# What decides how idle connections are watched: idle bytes, CPU per message closed loop and by rate, the cost of closing.
+# What decides how idle connections are watched: idle bytes, CPU per message closed loop and by rate, the cost of closing; OUT=DIR for another folder.
 [group('measure')]
 bench-watch *args:
     #!/usr/bin/env bash
@@ -95,6 +95,14 @@ bench-smoke:
         --seconds 0.2 --warmup 0.1 --connections-max 50 --out "$results/smoke" >/dev/null
     test -s "$results/smoke/latency-echo-fixed-rate.svg"
     target/debug/roadstead-bench diff "$results/smoke" "$results/smoke"
+    target/debug/roadstead-bench closing --others 1k --rounds 1 --batches 1
+    if [ "$(id -u)" = 0 ] && [ -c /dev/net/tun ]; then
+        target/debug/roadstead-bench headline --connections 2k --rate 1k --warmup 100ms --hold 1s --stampede 90% \
+            --out "$results/headline" >/dev/null 2>&1
+        test -s "$results/headline/parts-headline.svg"
+    else
+        echo "NOT CHECKED: the headline run; it needs root and /dev/net/tun"
+    fi
 
 # Every scenario over every subject, other projects' servers included: hours.
 [group('measure')]

@@ -65,7 +65,7 @@ fn steal(run: &Run) -> String {
     let repeated = rounds.clone().filter(|round| round.discarded).count();
     let kept = rounds.filter(|round| !round.discarded && round.steal > STEAL_MAX);
     format!(
-        "- **Steal**: {:.1} % of all cores' time ({:.1} – {:.1}); above {:.0} % a measurement is repeated, up to \
+        "- **Steal**: {:.1} % of all cores' time ({:.1} – {:.1}); above {:.0} % a measurement of seconds is repeated, up to \
          {} times, and the quietest one counts: {repeated} were discarded, {} count in spite of it",
         spread.median * 100.0,
         spread.min * 100.0,
