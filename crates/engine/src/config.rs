@@ -86,8 +86,10 @@ impl Default for Config {
             steering: Steering::Hash,
             connections_per_worker: 16_384,
             backlog: 4_096,
-            buffers: 64,
-            buffer_bytes: 4_096,
+            // Where a buffer serves many reads, few large ones carry short messages as well as many small
+            // ones do, and long messages in a quarter of the reads.
+            buffers: 16,
+            buffer_bytes: 16_384,
             outbox_high_bytes: 256 << 10,
             outbox_low_bytes: 64 << 10,
             outbox_limit_bytes: 1 << 20,

@@ -21,7 +21,7 @@ const _: () = assert!(CQ_ENTRIES >= 2 * (SQ_ENTRIES + BATCH_MAX as u32));
 pub(crate) const BATCH_MAX: usize = 256;
 /// Single reads submitted for each free buffer, where one buffer can serve several: most messages are much
 /// smaller than a buffer, and a read that finds none left is submitted again first thing.
-pub(crate) const READS_PER_BUFFER: usize = 4;
+pub(crate) const READS_PER_BUFFER: usize = 16;
 /// Answers expected within `BATCH_WAIT` from which on waits gather batches: 40,000 per second.
 pub(crate) const BATCH_MIN: usize = 4;
 /// How long it gathers before it settles for less: what batching may add to a message's latency.
