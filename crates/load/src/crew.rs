@@ -64,9 +64,7 @@ pub(crate) fn run(
             };
             let builder = std::thread::Builder::new().name(format!("load-{index}"));
             let started = builder.spawn_scoped(scope, || {
-                let slack = NonZeroU64::new(TIMER_SLACK_NS);
-                // Refused or not, the run goes on: latencies are then some 50 µs longer.
-                let _ = rustix::thread::set_current_timer_slack(slack);
+                be_punctual();
                 work(post)
             });
             match started {
@@ -105,6 +103,12 @@ pub(crate) fn run(
         usage: observer.finish(),
         herd: stage.herd,
     })
+}
+
+/// Lets the calling thread's timers strike when they are due.
+pub(crate) fn be_punctual() {
+    // Refused or not, the run goes on: latencies are then some 50 µs longer.
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(TIMER_SLACK_NS));
 }
 
 /// Lets the threads return however the scope that waits for them is left: by an error, or because the observer

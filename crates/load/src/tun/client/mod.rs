@@ -124,7 +124,7 @@ impl<'a> Client<'a> {
             closing: 0,
             awaiting_peer_close: 0,
             packet: Box::new([0; PACKET_BYTES]),
-            pacing: Pacing::default(),
+            pacing: Pacing::new(index),
             done,
             tally,
         })

@@ -9,11 +9,15 @@
 //!        │      (server's threads wait)   │ each of them takes all that came for it
 //! ```
 //!
-//! While latencies are measured this is so only during a stampede; otherwise everybody runs when he is ready.
+//! Each of our threads then stays on a core of its own, and with it the kernel's receive path, which our `write`
+//! runs. While latencies are measured this is so only during a stampede; otherwise everybody runs when he is ready,
+//! and where there is room.
 
 use super::super::sys;
 use super::Client;
+use crate::crew::be_punctual;
 use crate::phase::Phase;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::time::Duration;
 
 /// For how long, in hundredths of our turn, the server then has the core.
@@ -25,20 +29,43 @@ const GIVE_WAY_EVENLY_PERCENT: u64 = 100;
 const GATHER: Duration = Duration::from_micros(500);
 
 /// How this thread is scheduled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pacing {
+    thread: usize,
+    /// Where it may run, if the kernel says.
+    cores: Option<CpuSet>,
     first: bool,
     /// Whether the last wait for several packets brought none.
     in_vain: bool,
 }
 
 impl Pacing {
-    fn run_first(&mut self, first: bool) {
-        if self.first != first {
-            self.first = first;
-            // Whoever may not is slower, and the server as well.
-            let _ = sys::run_first(first);
+    /// Of the calling thread, the run's `thread`-th.
+    pub(super) fn new(thread: usize) -> Self {
+        Self {
+            thread,
+            cores: sched_getaffinity(None).ok(),
+            first: false,
+            in_vain: false,
         }
+    }
+
+    /// Whoever may not is slower, and the server as well: none of this is an error.
+    fn run_first(&mut self, first: bool) {
+        if self.first == first {
+            return;
+        }
+        self.first = first;
+        let _ = sys::run_first(first);
+        if first {
+            roadstead::thread::pin_to_core(self.thread);
+            return;
+        }
+        if let Some(cores) = &self.cores {
+            let _ = sched_setaffinity(None, cores);
+        }
+        // Back among the others, a thread has the kernel's usual slack.
+        be_punctual();
     }
 }
 
