@@ -109,8 +109,6 @@ impl<'a> Load<'a> {
             "{connections}",
         ]));
         flags.extend(words(&[
-            "--steering",
-            "cpu",
             "--drain-timeout",
             DRAIN_TIMEOUT,
         ]));
