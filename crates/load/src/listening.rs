@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// Between two attempts: a server that is being started tells nobody when it listens.
 const RETRY: Duration = Duration::from_millis(20);
+/// Listeners come within milliseconds of each other, each told by nobody.
+const SETTLED: Duration = Duration::from_millis(200);
 /// What a single attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(2);
 
@@ -41,18 +43,41 @@ pub(crate) fn wait_for(
     }
 }
 
+/// Waits until no further listener has come to `port` for a while: a server with one for each of its threads is not
+/// all there when the first accepts, and what comes too early would all go to that one.
+pub(crate) fn wait_for_all(
+    port: u16,
+    mut go_on: impl FnMut() -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut seen = listeners(port).len();
+    loop {
+        go_on()?;
+        std::thread::sleep(SETTLED);
+        let now = listeners(port).len();
+        if now == seen {
+            return Ok(());
+        }
+        seen = now;
+    }
+}
+
 /// Connections on `port` in this network whose handshake is over and which no server has accepted; 0 where the
 /// kernel does not tell.
 pub(crate) fn not_accepted(port: u16) -> u64 {
+    listeners(port).iter().sum()
+}
+
+/// The accept queues of the listeners on `port` in this network; none where the kernel does not tell.
+fn listeners(port: u16) -> Vec<u64> {
     ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|path| File::open(path).ok())
-        .map(|file| waiting(BufReader::new(file), port))
-        .sum()
+        .flat_map(|file| accept_queues(BufReader::new(file), port))
+        .collect()
 }
 
 /// The listeners come first, whatever number of connections follows.
-fn waiting(sockets: impl BufRead, port: u16) -> u64 {
+fn accept_queues(sockets: impl BufRead, port: u16) -> Vec<u64> {
     const LISTEN: &str = "0A";
     let heading = 1;
     sockets
@@ -67,9 +92,10 @@ fn waiting(sockets: impl BufRead, port: u16) -> u64 {
             let (_, queue) = fields.next()?.split_once(':')?;
             let is_ours = u16::from_str_radix(local_port, 16).ok()? == port;
             let queue = u64::from_str_radix(queue, 16).ok()?;
-            (state == LISTEN).then_some(if is_ours { queue } else { 0 })
+            (state == LISTEN).then_some(is_ours.then_some(queue))
         })
-        .sum()
+        .flatten()
+        .collect()
 }
 
 #[cfg(test)]
@@ -77,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accept_queues_of_the_port_are_added_up_and_connections_not_read() {
+    fn accept_queues_are_those_of_the_port_and_connections_are_not_read() {
         let listener = "   0: 00000000:1F90 00000000:0000 0A 00000000:000000FF 00:00000000 00000000 0 0 1 1 0\n";
         let other = listener.replace("1F90", "0016");
         let connection = listener.replace("0A", "01");
@@ -90,8 +116,8 @@ mod tests {
             listener,
         ]
         .concat();
-        assert_eq!(waiting(text.as_bytes(), 8080), 2 * 255);
-        assert_eq!(waiting("".as_bytes(), 8080), 0);
+        assert_eq!(accept_queues(text.as_bytes(), 8080), [255, 255]);
+        assert!(accept_queues("".as_bytes(), 8080).is_empty());
     }
 
     #[test]

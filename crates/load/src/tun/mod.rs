@@ -170,13 +170,15 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, E
     }
     let mut server = Server::start(&plan.settings.command)?;
     let address = SocketAddr::from((SERVER, settings.port));
-    listening::wait_for(address, settings.server_wait, || {
+    let mut go_on = || {
         let progress = Progress::default();
         match observer.tick(Phase::Connect, &progress) {
             ControlFlow::Break(()) => Err(Error::interrupted()),
             ControlFlow::Continue(()) => server.check_alive(),
         }
-    })?;
+    };
+    listening::wait_for(address, settings.server_wait, &mut go_on)?;
+    listening::wait_for_all(settings.port, go_on)?;
     let orders = crew::Orders {
         workload: &settings.workload,
         threads: plan.threads,
