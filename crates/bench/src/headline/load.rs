@@ -109,6 +109,8 @@ impl<'a> Load<'a> {
             "{connections}",
         ]));
         flags.extend(words(&[
+            "--steering",
+            "cpu",
             "--drain-timeout",
             DRAIN_TIMEOUT,
         ]));
