@@ -103,7 +103,7 @@ fn connections(args: &Args) -> anyhow::Result<usize> {
         connections: Choice::Auto,
         workers: Choice::Auto,
         listeners: 1,
-        cost: ConnectionCost::watched_by(Watch::EpollInRing).with_peer_on_this_host(),
+        cost: ConnectionCost::watched_by(Watch::Poll).with_peer_on_this_host(),
         worker_bytes: roadstead::Config::default().worker_bytes(),
     };
     let plan = capacity::plan(&request, &Limits::read(&HostRoot::live()))

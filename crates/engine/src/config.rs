@@ -243,10 +243,11 @@ named_choice! {
         /// A multishot poll: saves the arming, costs a cancel at close.
         PollMulti => "poll-multi",
         /// An epoll interest, told of through the ring: 208 bytes, nothing to arm again, nothing to cancel.
+        /// Not proven: among many workers readiness has come late, see `ARCHITECTURE.md`.
         Epoll => "epoll",
         /// A multishot read: fastest while busy, 864 bytes while idle.
         Recv => "recv",
-        /// An epoll interest while quiet, a multishot read while busy, within a budget.
+        /// A poll while quiet, a multishot read while busy, within a budget.
         Adaptive => "adaptive",
     }
 }

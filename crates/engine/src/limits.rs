@@ -61,15 +61,16 @@ pub(crate) const POLL_MULTISHOT_PENDING_MAX: u32 = 32_768;
 pub(crate) const PROMOTE_HEAT: u8 = 16;
 const _: () = assert!(PROMOTE_HEAT < u8::MAX);
 
-/// Kernel memory that armed reads of promoted connections may take beyond their interests, over all
-/// workers, and what one takes (io_kiocb 256, io_async_msghdr 512, async_poll 96, less 208; Linux 6.18).
+/// Kernel memory that armed reads of promoted connections may take, over all workers, and what one
+/// takes beyond a poll (io_async_msghdr 512, async_poll 96; Linux 6.18).
 pub(crate) const PROMOTED_BYTES: usize = 64 << 20;
-pub(crate) const PROMOTED_CONNECTION_BYTES: usize = 656;
+pub(crate) const PROMOTED_CONNECTION_BYTES: usize = 608;
 
-/// Demotions of one worker in a second. Each cancels a read, which walks one of 256 buckets of what is
-/// pending; that is promoted connections only, so at most 400 of them, and this a thousandth of a core.
+/// Requests that one second's cancels may walk past to demote what went quiet, and the most cancels.
+/// Each walks one of 256 buckets, 124 µs where 152,000 are pending: this is a hundredth of a core, and
+/// at 2.5 million pending on one ring it is five demotions per second.
+pub(crate) const DEMOTION_WALK: usize = 12_500_000;
 pub(crate) const DEMOTIONS_PER_SECOND: usize = 256;
-const _: () = assert!(PROMOTED_BYTES / PROMOTED_CONNECTION_BYTES / 256 <= 400);
 
 /// Handles and slots are 32 bits, and `u32::MAX` stands for "none".
 pub(crate) const CONNECTIONS_PER_WORKER_MAX: u32 = 1 << 24;

@@ -147,8 +147,6 @@ bit_set! {
         PROMOTED = 512;
         /// io_uring: the multishot read is being cancelled.
         ENDING = 1024;
-        /// io_uring: registered with the worker's epoll instance, edge-triggered.
-        INTEREST = 2048;
     }
 }
 

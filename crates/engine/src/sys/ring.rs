@@ -238,18 +238,6 @@ impl Ring {
         self.push(&entry.user_data(token).flags(squeue::Flags::SKIP_SUCCESS));
     }
 
-    /// Takes `fd` out of `epoll`; completes under `token` if that fails.
-    pub(crate) fn epoll_remove(&mut self, token: u64, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) {
-        let (epoll, fd) = (Fd(epoll.as_raw_fd()), Fd(fd.as_raw_fd()));
-        let entry = opcode::EpollCtl::new(epoll, fd, libc::EPOLL_CTL_DEL, std::ptr::null());
-        self.push(
-            &entry
-                .build()
-                .user_data(token)
-                .flags(squeue::Flags::SKIP_SUCCESS),
-        );
-    }
-
     /// Closes a descriptor with the next submission, without a system call of its own.
     pub(crate) fn close(&mut self, token: u64, fd: OwnedFd) {
         let entry = opcode::Close::new(Fd(fd.into_raw_fd())).build();

@@ -97,7 +97,7 @@ impl Target {
     pub fn request(&self, facts: &Facts) -> Request {
         let kind = ConnectionKind {
             tracked: facts.tracking == Tracking::Tracked,
-            ..ConnectionKind::watched_by(Watch::EpollInRing)
+            ..ConnectionKind::watched_by(Watch::Poll)
         };
         Request {
             connections: Choice::Exactly(self.connections.max(1)),

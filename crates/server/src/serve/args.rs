@@ -151,7 +151,7 @@ impl Args {
         let watch = match (engine, self.watch) {
             (Engine::Epoll, _) => Watch::Epoll,
             (_, WatchPolicy::Recv) => Watch::Recv,
-            (_, WatchPolicy::Epoll | WatchPolicy::Adaptive) => Watch::EpollInRing,
+            (_, WatchPolicy::Epoll) => Watch::EpollInRing,
             _ => Watch::Poll,
         };
         ConnectionKind {

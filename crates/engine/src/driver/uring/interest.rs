@@ -15,8 +15,7 @@
 use super::{READABLE, UringDriver};
 use crate::limits;
 use crate::sys::epoll::Epoll;
-use crate::sys::ring::Ring;
-use crate::table::{Record, Table, Watch};
+use crate::table::{Table, Watch};
 use crate::token::{Handle, Kind, parse, worker_token};
 use std::io;
 use std::time::Duration;
@@ -39,28 +38,22 @@ impl Interests {
             armed: false,
         })
     }
-
-    /// Registers a connection, unless it is registered. What is there to read by then is an edge.
-    pub(super) fn add(&self, ring: &mut Ring, handle: Handle, record: &mut Record) {
-        if !record.watch.has_any(Watch::INTEREST) {
-            record.watch.insert(Watch::INTEREST);
-            let token = handle.token(Kind::Interest);
-            let told = handle.token(Kind::Poll);
-            ring.epoll_add(token, self.epoll.fd(), record.fd(), (INTEREST, told));
-        }
-    }
-
-    /// Takes a connection's interest away; closing its descriptor does so too.
-    pub(super) fn remove(&self, ring: &mut Ring, handle: Handle, record: &mut Record) {
-        if record.watch.has_any(Watch::INTEREST) {
-            record.watch.remove(Watch::INTEREST);
-            let token = handle.token(Kind::Interest);
-            ring.epoll_remove(token, self.epoll.fd(), record.fd());
-        }
-    }
 }
 
 impl UringDriver {
+    /// Registers a new connection, where connections are watched in this way.
+    pub(super) fn register_interest(&mut self, table: &Table, slot: u32) {
+        let (Some(interests), Some(handle)) = (&self.interests, table.handle(slot)) else {
+            return;
+        };
+        self.ring.epoll_add(
+            handle.token(Kind::Interest),
+            interests.epoll.fd(),
+            table[slot].fd(),
+            (INTEREST, handle.token(Kind::Poll)),
+        );
+    }
+
     /// Sees to it that the next edge completes something.
     pub(super) fn watch_interests(&mut self) {
         if let Some(interests) = &mut self.interests

@@ -12,11 +12,10 @@
 //!    └───────────────────────────────────────────────┴──────────────────────────┘
 //! ```
 //!
-//! `poll-multi` leaves the poll pending; `epoll` registers an interest, which needs no request at all
-//! (`interest`); `recv` keeps a multishot read pending instead, and `adaptive` an interest, or a multishot
-//! read while a connection is busy. Sends complete while they are submitted, too. What is pending when a
-//! connection ends is therefore a poll or a multishot read at most, and shutting the socket down completes
-//! both, except a multishot poll, which has to be cancelled.
+//! `poll-multi` leaves the poll pending; `recv` keeps a multishot read pending instead; `adaptive`
+//! does so for connections that are busy. Sends complete while they are submitted, too. What is pending
+//! when a connection ends is therefore a poll or a multishot read, and shutting the socket down
+//! completes both, except a multishot poll, which has to be cancelled.
 
 mod answers;
 mod heat;
@@ -93,7 +92,7 @@ impl UringDriver {
             buffer_bytes: config.buffer_bytes,
             incremental: !multishot_reads || probe::completions_in_order(),
         })?;
-        let by_interest = matches!(config.watch, WatchPolicy::Epoll | WatchPolicy::Adaptive);
+        let by_interest = config.watch == WatchPolicy::Epoll;
         Ok(Self {
             ring,
             interests: by_interest.then(Interests::new).transpose()?,
@@ -321,7 +320,8 @@ impl Driver for UringDriver {
         }
     }
 
-    fn open(&mut self, _: &mut Table, _: u32) -> io::Result<()> {
+    fn open(&mut self, table: &mut Table, slot: u32) -> io::Result<()> {
+        self.register_interest(table, slot);
         Ok(())
     }
 
@@ -338,12 +338,10 @@ impl Driver for UringDriver {
             record.watch.remove(Watch::MORE);
         } else if record.watch.has_any(Watch::MORE) {
             self.queue(handle, record);
-        } else if multishot {
-            // The kernel reads on.
+        } else if multishot || self.interests.is_some() {
+            // The kernel reads on, or an edge will tell.
         } else if self.multishot_is_due(record) {
             self.arm_multishot(handle, record);
-        } else if let Some(interests) = &self.interests {
-            interests.add(&mut self.ring, handle, record);
         } else if self.policy == WatchPolicy::PollMulti {
             if !record.watch.has_any(Watch::POLL_MULTISHOT) {
                 record.watch.insert(Watch::POLL_MULTISHOT);

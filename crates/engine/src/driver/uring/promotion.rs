@@ -53,10 +53,6 @@ impl UringDriver {
     }
 
     pub(super) fn arm_multishot(&mut self, handle: Handle, record: &mut Record) {
-        if let Some(interests) = &self.interests {
-            // Or each message would be told of twice.
-            interests.remove(&mut self.ring, handle, record);
-        }
         record.watch.insert(Watch::RECEIVE_MULTISHOT);
         self.ring
             .receive_multishot(handle.token(Kind::ReceiveMultishot), record.fd());
@@ -77,7 +73,8 @@ impl UringDriver {
             return;
         }
         self.promoted.second = second;
-        let mut left = limits::DEMOTIONS_PER_SECOND;
+        let pending = (table.len() as usize).max(1);
+        let mut left = (limits::DEMOTION_WALK / pending).clamp(1, limits::DEMOTIONS_PER_SECOND);
         let ring = &mut self.ring;
         self.promoted.handles.retain(|&handle| {
             let Some(record) = table.claim(handle) else {

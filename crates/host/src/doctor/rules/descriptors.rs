@@ -34,8 +34,8 @@ pub(super) const RULES: &[Rule] = &[
         group: Group::Descriptors,
         weight: Weight::Required,
         role: None,
-        why: "Epoll interests of one user; the kernel's default is a twenty-fifth of the memory. Each quiet \
-              connection is watched by one, on io_uring as on epoll.",
+        why: "Epoll interests of one user; the kernel's default is a twenty-fifth of the memory. Each \
+              connection is one on the epoll engine, and on io_uring under --watch epoll.",
         without: "Connections past it are closed as soon as they are accepted (ENOSPC).",
         see: "sysctl fs.epoll.max_user_watches",
         check: Check::Sysctl(|target| Wanted::AtLeast(target.descriptors())),
