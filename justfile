@@ -121,6 +121,12 @@ bench-syscalls *args:
 doctor *args:
     cargo run --release -q -p roadstead-server --bin roadstead -- doctor {{args}}
 
+# What connections cost this host now, and would at 1, 2 and 5 million (root sees the kernel's own counts).
+[group('host')]
+ledger *args:
+    cargo build --release -q -p roadstead-server --bin roadstead
+    {{as_root}} target/release/roadstead ledger {{args}}
+
 # Set this host right, after showing what would change (asks; needs root).
 [group('host')]
 tune *args:
@@ -200,6 +206,17 @@ vm-conformance:
             print(built["executable"])')
     # shellcheck disable=SC2086 # a list of programs
     LIMIT_SECONDS=${LIMIT_SECONDS:-1500} scripts/vm/run.sh conformance.sh $tests
+
+# What an idle connection costs Debian 12's kernels, emulated, and whether the ledger knows it; SERIES=6.1 for one.
+[group('check')]
+vm-ledger:
+    cargo build -q --locked -p roadstead-server -p roadstead-load --bins
+    LIMIT_SECONDS=${LIMIT_SECONDS:-300} scripts/vm/run.sh ledger.sh target/debug/roadstead target/debug/roadstead-load
+
+# Check that every contender that is built sends back every byte.
+[group('check')]
+test-contenders:
+    cargo test --locked --manifest-path crates/contenders/Cargo.toml
 
 # The same where its tools are installed; says what is missing where they are not.
 [private]
