@@ -60,7 +60,7 @@ pub(crate) struct Args {
     /// What the run is called in its folder's name
     #[arg(long, default_value = "headline")]
     name: String,
-    /// The folder to make [default: bench-results/<date>-<host>-<name>]
+    /// The folder to make [default: bench-results/DATE-HOST-NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Further flags for `roadstead-load tun`

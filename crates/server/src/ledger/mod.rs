@@ -158,7 +158,17 @@ mod tests {
         };
         let look = |flags: &[&str]| server(&root, 7, &words(flags));
         std::fs::write(&maps, "7f-80 rw-s 0 00:10 1 anon_inode:[io_uring]\n").unwrap();
-        let found = look(&["--watch", "recv", "--listen", "[::]:80", "--buffers", "128"]).unwrap();
+        let found = look(&[
+            "--watch",
+            "recv",
+            "--listen",
+            "[::]:80",
+            "--buffers",
+            "128",
+            "--buffer-bytes",
+            "4096",
+        ])
+        .unwrap();
         assert_eq!(found.kind.watch, Watch::Recv);
         assert!(found.kind.ipv6 && !found.kind.tracked);
         assert_eq!(found.worker_buffers_bytes, 128 * 4096);
