@@ -343,7 +343,8 @@ impl<M: Send + 'static> WorkerSetup<M> {
             "giving a worker its own descriptor table (unshare)",
         ))?;
         // Asked for before this thread is pinned to one of them.
-        let cores = thread::cores();
+        let steers = self.index == 0 && self.config.steering == Steering::Cpu;
+        let cores = steers.then(thread::cores);
         let core = if self.config.pin {
             thread::pin_to_core(self.index)
         } else {
@@ -355,7 +356,7 @@ impl<M: Send + 'static> WorkerSetup<M> {
             .iter()
             .map(bind)
             .collect::<Result<Vec<_>, _>>()?;
-        if self.index == 0 && self.config.steering == Steering::Cpu {
+        if let Some(cores) = cores {
             self.steer(&listeners, &cores)?;
         }
         let addresses = listeners

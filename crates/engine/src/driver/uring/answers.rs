@@ -10,7 +10,7 @@ use crate::token::{Handle, Kind};
 use std::io;
 
 /// Readiness behind which an end of stream or an error follows, told once.
-const FINAL: i16 = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
+pub(super) const FINAL: i16 = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
 
 /// The part of a completion that says what happened.
 pub(super) struct Answer {

@@ -12,8 +12,8 @@
 //!    └───────────────────────────────────────────────┴──────────────────────────┘
 //! ```
 //!
-//! `poll-multi` leaves the poll pending; `recv` keeps a multishot read pending instead; `adaptive`
-//! does so for connections that are busy. Sends complete while they are submitted, too. What is pending
+//! `poll-multi` leaves the poll pending; `epoll` has an interest instead of a request (`interest`); `recv`
+//! keeps a multishot read pending instead; `adaptive` does so for connections that are busy. Sends complete while they are submitted, too. What is pending
 //! when a connection ends is therefore a poll or a multishot read, and shutting the socket down
 //! completes both, except a multishot poll, which has to be cancelled.
 
